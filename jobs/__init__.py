@@ -1,0 +1,1 @@
+"""Entry points: parse configuration, call the pipeline, set the exit code."""

@@ -1,0 +1,1 @@
+"""Ray Data stages over Arrow tables; uses ops and evaluation."""
