@@ -1,0 +1,1 @@
+"""Networks the fit and the preprocessing run: recognition, detection, landmarks."""
