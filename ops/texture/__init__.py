@@ -1,0 +1,1 @@
+"""Texture models: latent vector to albedo image in UV space."""
