@@ -1,0 +1,60 @@
+"""Runs compiled kernels over the images of a batch, one thread an image.
+
+Plain Python threads around kernels that release the interpreter lock: a thread pool of its own (OpenMP's, numba's)
+would spin beside torch's between the calls, and compiling for one costs seconds. An image is computed by one thread
+in one fixed order, so its result depends neither on the thread count nor on the rest of the batch.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def float32_array(tensor: Tensor) -> NDArray[np.float32]:
+    """The tensor as a C-contiguous array, sharing memory where it can.
+
+    Raises:
+        TypeError: the tensor is not float32 on the CPU, which is all the compiled kernels take.
+    """
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        message = f"expected a float32 tensor on the cpu, got {tensor.dtype} on {tensor.device}"
+        raise TypeError(message)
+    return tensor.detach().contiguous().numpy()
+
+
+def int32_array(tensor: Tensor) -> NDArray[np.int32]:
+    """The tensor as a C-contiguous array, sharing memory where it can.
+
+    Raises:
+        TypeError: the tensor is not int32 on the CPU.
+    """
+    if tensor.dtype != torch.int32 or tensor.device.type != "cpu":
+        message = f"expected an int32 tensor on the cpu, got {tensor.dtype} on {tensor.device}"
+        raise TypeError(message)
+    return tensor.detach().contiguous().numpy()
+
+
+def for_each_image(
+    kernel: Callable[..., None], batched: Sequence[NDArray[Any]], shared: Sequence[NDArray[Any] | float] = ()
+) -> None:
+    """Call `kernel(*[a[i] for a in batched], *shared)` for every image i of the batch.
+
+    Uses up to `torch.get_num_threads()` threads; the kernel writes its results into its arguments.
+    """
+    images = len(batched[0])
+    threads = min(images, torch.get_num_threads())
+
+    def run(image: int) -> None:
+        kernel(*(array[image] for array in batched), *shared)
+
+    if threads <= 1:
+        for image in range(images):
+            run(image)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(images)))
