@@ -1,6 +1,6 @@
 """What every rasteriser promises."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int32
 from torch import Tensor
@@ -9,6 +9,7 @@ TRIANGLE_LIMIT = 2**24
 """Triangle ids travel as float32, which counts exactly up to here."""
 
 
+@runtime_checkable
 class Rasterizer(Protocol):
     """Finds the triangle that each pixel centre sees.
 

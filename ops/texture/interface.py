@@ -1,12 +1,13 @@
 """What every texture model offers to the fit."""
 
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class TextureModel(Protocol):
     """A differentiable map from a latent vector to an albedo image in UV space.
 
@@ -43,6 +44,6 @@ class TextureModel(Protocol):
         """The plausible latent vector nearest to the given one."""
         ...
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "TextureModel":
         """The same model on another device."""
         ...

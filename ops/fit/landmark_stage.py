@@ -1,0 +1,166 @@
+"""Stage one: camera, identity and expression from 68 points, by Levenberg-Marquardt, many images at once."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ops.camera import project_points
+from ops.fit.initial_camera import initial_camera
+from ops.fit.landmark_points import choose_landmarks, landmark_vertices
+from ops.fit.parameters import CAMERA_UNITS, to_camera
+from ops.morphable_model import MorphableModel, MorphablePoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandmarkStageConfig:
+    """Noise and priors of the maximum a posteriori estimate."""
+
+    landmark_sigma: float = 0.012
+    """Standard deviation of a detected landmark, image sides: 2.7 px of 224, what 68-point networks reach."""
+    jaw_sigma: float = 0.024
+    """The same for the 17 jaw points, which slide along the outline."""
+    identity_sigma: float = 1.0
+    """Prior standard deviation of the identity coefficients."""
+    expression_sigma: float = 1.0
+    """Prior standard deviation of Gaussian expression coefficients."""
+    blendshape_sigma: float = 0.3
+    """The same for blendshape weights, which live in [0, 1]."""
+    log_focal_sigma: float = 0.25
+    """Prior standard deviation of the log of focal length, and with it of distance, about a portrait's."""
+    target_sigma: float = 1.0
+    """Holds the look-at target, whose distance along the line of sight nothing else determines; solver units."""
+    initial_damping: float = 1e-3
+
+
+class LandmarkFit(NamedTuple):
+    """Coefficients and camera in solver units; `cost` is the half sum of squared, normalised residuals."""
+
+    identity: Float[Tensor, "image identity"]
+    expression: Float[Tensor, "image expression"]
+    camera: Float[Tensor, "image 8"]
+    cost: Float[Tensor, " image"]
+
+
+def fit_landmarks(
+    shape: MorphableModel,
+    landmarks: Float[Tensor, "image 68 2"],
+    *,
+    steps: int,
+    config: LandmarkStageConfig | None = None,
+    start: LandmarkFit | None = None,
+) -> LandmarkFit:
+    """Fit camera, identity and expression to normalised landmarks, in float64.
+
+    Minimises projected-minus-detected distances under Gaussian priors by Levenberg-Marquardt (Marquardt 1963), each
+    image with its own damping; images do not influence each other. With `start`, the identity is held and camera and
+    expression are refined from there: the way several images of one person share the mean of their identities.
+    Expressions of blendshape models are kept in [0, 1].
+    """
+    config = config or LandmarkStageConfig()
+    problem = _Problem(shape, landmarks.double(), config)
+    theta = problem.start() if start is None else problem.pack(start)
+    free = torch.ones(theta.shape[1], dtype=torch.bool, device=theta.device)
+    if start is not None:
+        free[: shape.identity_size] = False
+    residual = problem.residual(theta)
+    cost = residual.square().sum(-1) / 2
+    damping = torch.full_like(cost, config.initial_damping)
+    for _ in range(steps):
+        step = problem.step(theta, residual, damping, free)
+        trial = problem.constrain(theta + step)
+        trial_residual = problem.residual(trial)
+        trial_cost = trial_residual.square().sum(-1) / 2
+        better = trial_cost < cost
+        theta = torch.where(better.unsqueeze(-1), trial, theta)
+        residual = torch.where(better.unsqueeze(-1), trial_residual, residual)
+        cost = torch.where(better, trial_cost, cost)
+        damping = torch.where(better, damping / 5, damping * 8).clamp(1e-9, 1e9)
+    return problem.unpack(theta, cost)
+
+
+class _Problem:
+    """Residuals of all images as one function of a matrix with one row of unknowns an image."""
+
+    def __init__(
+        self, shape: MorphableModel, landmarks: Float[Tensor, "image 68 2"], config: LandmarkStageConfig
+    ) -> None:
+        self.sizes = (shape.identity_size, shape.expression_size, 8)
+        self.blendshapes = shape.metadata.expression_kind == "blendshape"
+        points = shape.at_vertices(landmark_vertices(shape))
+        self.points = MorphablePoints(
+            mean_mm=points.mean_mm.double(),
+            identity_basis_mm=points.identity_basis_mm.double(),
+            expression_basis_mm=points.expression_basis_mm.double(),
+        )
+        self.landmarks = landmarks
+        self.config = config
+        self.units = landmarks.new_tensor(CAMERA_UNITS)
+        sigma = torch.full((68, 1), config.landmark_sigma, dtype=landmarks.dtype, device=landmarks.device)
+        sigma[:17] = config.jaw_sigma
+        self.landmark_sigma = sigma
+        self.first_camera = self._first_camera()
+
+    def _first_camera(self) -> Float[Tensor, "image 8"]:
+        count = self.landmarks.shape[0]
+        zero = self.landmarks.new_zeros
+        mean = self.points.vertices_mm(zero(count, self.sizes[0]), zero(count, self.sizes[1]))
+        inner = mean[:, :51]
+        camera = initial_camera(inner, self.landmarks[:, 17:])
+        vector = torch.cat((camera.eye_mm, camera.target_mm, camera.focal.unsqueeze(-1), camera.roll.unsqueeze(-1)), -1)
+        return vector / self.units
+
+    def start(self) -> Float[Tensor, "image unknown"]:
+        count = self.landmarks.shape[0]
+        return torch.cat((self.landmarks.new_zeros(count, sum(self.sizes[:2])), self.first_camera), -1)
+
+    def pack(self, fit: LandmarkFit) -> Float[Tensor, "image unknown"]:
+        return torch.cat((fit.identity, fit.expression, fit.camera), -1).to(self.landmarks)
+
+    def unpack(self, theta: Float[Tensor, "image unknown"], cost: Float[Tensor, " image"]) -> LandmarkFit:
+        identity, expression, camera = theta.split(self.sizes, -1)
+        return LandmarkFit(identity, expression, camera, cost)
+
+    def constrain(self, theta: Float[Tensor, "image unknown"]) -> Float[Tensor, "image unknown"]:
+        identity, expression, camera = theta.split(self.sizes, -1)
+        if self.blendshapes:
+            expression = expression.clamp(0, 1)
+        focal = camera[:, 6:7].clamp_min(0.1)
+        return torch.cat((identity, expression, camera[:, :6], focal, camera[:, 7:]), -1)
+
+    def residual(self, theta: Float[Tensor, "image unknown"]) -> Float[Tensor, "image residual"]:
+        identity, expression, vector = theta.split(self.sizes, -1)
+        camera = to_camera(vector)
+        points = choose_landmarks(self.points.vertices_mm(identity, expression), camera)
+        projected = project_points(camera, points)
+        data = (projected - self.landmarks) / self.landmark_sigma
+        expression_sigma = self.config.blendshape_sigma if self.blendshapes else self.config.expression_sigma
+        log_focal = (camera.focal / self.first_camera[:, 6]).log().unsqueeze(-1) / self.config.log_focal_sigma
+        target = (vector[:, 3:6] - self.first_camera[:, 3:6]) / self.config.target_sigma
+        priors = (identity / self.config.identity_sigma, expression / expression_sigma, log_focal, target)
+        return torch.cat((data.flatten(1), *priors), -1)
+
+    def step(
+        self,
+        theta: Float[Tensor, "image unknown"],
+        residual: Float[Tensor, "image residual"],
+        damping: Float[Tensor, " image"],
+        free: Bool[Tensor, " unknown"],
+    ) -> Float[Tensor, "image unknown"]:
+        """Solve (J^T J + damping diag(J^T J)) step = -J^T r for the free unknowns."""
+
+        def directional(tangent: Tensor) -> Tensor:
+            return torch.func.jvp(self.residual, (theta,), (tangent.expand_as(theta),))[1]
+
+        columns = torch.eye(theta.shape[1], dtype=theta.dtype, device=theta.device)[free]
+        jacobian = torch.func.vmap(directional)(columns).permute(1, 2, 0)
+        normal = jacobian.mT @ jacobian
+        gradient = (jacobian.mT @ residual.unsqueeze(-1)).squeeze(-1)
+        diagonal = normal.diagonal(dim1=-2, dim2=-1)
+        damped = normal + torch.diag_embed(damping.unsqueeze(-1) * diagonal + 1e-12)
+        solved = torch.linalg.solve(damped, -gradient)
+        step = torch.zeros_like(theta)
+        step[:, free] = solved
+        return step

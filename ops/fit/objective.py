@@ -1,0 +1,221 @@
+"""The objective of stage two: two renders, one recognition pass, one value an image."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from ops import losses
+from ops.alignment import ARCFACE_SIDE_PX, resample_window
+from ops.camera import project_points
+from ops.fit.config import FitConfig, LossWeights
+from ops.fit.landmark_points import choose_landmarks, landmark_vertices
+from ops.fit.parameters import FitParameters, to_camera, to_light
+from ops.fit.second_render import SecondDraws, alignment_of, draw_second_renders, take
+from ops.fit.views import View, make_views, skin_weight
+from ops.morphable_model import MorphableModel
+from ops.networks.recognition import Recognition
+from ops.prior import CameraLightPrior
+from ops.render import Render, Topology, render
+from ops.texture.interface import TextureModel
+
+INITIAL_LIGHT = (0.0, 0.3, 1.2, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6)
+"""Where every light starts, solver units: above the camera's line of sight, white, a little darker than the albedo."""
+GREY_SPREAD = 0.012
+"""A photo whose colours spread less than this about grey, on average, is a grey one."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in a grey photo (Rec. 601)."""
+BACKGROUND = 0.5
+"""Grey behind the second render: recognition's zero."""
+
+
+@runtime_checkable
+class RecognitionModel(Protocol):
+    """What the objective asks of a recognition network."""
+
+    def __call__(self, images: Tensor) -> Recognition:
+        """Embed aligned faces."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitModels:
+    """The models of a fit, all on one device."""
+
+    shape: MorphableModel
+    texture: TextureModel
+    recognition: RecognitionModel
+    prior: CameraLightPrior
+    judge: RecognitionModel | None = None
+    """A second network, never optimised, only reported."""
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
+
+
+class FitInput(NamedTuple):
+    """Aligned crops of some people; images of one person carry the same group number."""
+
+    images: Float[Tensor, "image 3 side side"]
+    valid: Bool[Tensor, "image side side"]
+    """Crop pixels that lie inside the photo."""
+    landmarks_px: Float[Tensor, "image 68 2"]
+    group: Int64[Tensor, " image"]
+    seeds: Int64[Tensor, " image"]
+
+
+class FitLosses(NamedTuple):
+    """Unweighted terms of the objective, one value an image."""
+
+    identity: Float[Tensor, " image"]
+    identity_second: Float[Tensor, " image"]
+    content: Float[Tensor, " image"]
+    pixel: Float[Tensor, " image"]
+    landmark: Float[Tensor, " image"]
+    shape: Float[Tensor, " image"]
+    expression: Float[Tensor, " image"]
+    light: Float[Tensor, " image"]
+    light_chroma: Float[Tensor, " image"]
+    texture: Float[Tensor, " image"]
+
+    def total(self, weights: LossWeights) -> Float[Tensor, " image"]:
+        """The weighted sum of the terms."""
+        return torch.stack([getattr(weights, name) * value for name, value in self._asdict().items()]).sum(0)
+
+
+class Rendered(NamedTuple):
+    """The first render of some images, in the crop's frame."""
+
+    first: Render
+    developed: Float[Tensor, "image 3 side side"]
+    """The render in the input's colours: grey for a grey photo."""
+    composite: Float[Tensor, "image 3 side side"]
+    """What recognition is shown: the render over the input, or over black."""
+    landmarks_px: Float[Tensor, "image 68 2"]
+    vertices_mm: Float[Tensor, "image vertex 3"]
+    texture: Float[Tensor, "image 3 texel texel"]
+
+
+class Objective:
+    """The objective of one batch: holds what does not change during a fit.
+
+    Holds the input's features under every view, which pixels are compared and all random draws.
+    """
+
+    def __init__(self, models: FitModels, inputs: FitInput, config: FitConfig) -> None:
+        self.models = models
+        self.inputs = inputs
+        self.config = config
+        shape = models.shape
+        self.topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
+        self.landmark_vertices = landmark_vertices(shape)
+        self.views = [View(*(m.to(models.device) for m in view)) for view in make_views(config.views, config.render_px)]
+        with torch.no_grad():
+            self.input_features = [self._recognise(inputs.images, view) for view in self.views]
+        skin = skin_weight(inputs.landmarks_px, config.render_px) if config.skin_mask else None
+        self.skin = torch.ones_like(inputs.images[:, 0]) if skin is None else skin
+        spread = (inputs.images - inputs.images.mean(1, keepdim=True)).abs().mean((1, 2, 3))
+        self.grey = spread < GREY_SPREAD
+        self.light_start = inputs.images.new_tensor(INITIAL_LIGHT)
+        self.draws = self._draw() if config.second_render else None
+
+    def _draw(self) -> SecondDraws:
+        shape = self.models.shape
+        draws = draw_second_renders(
+            self.models.prior,
+            self.inputs.seeds,
+            self.config.steps + 1,
+            expression_size=shape.expression_size,
+            blendshapes=shape.metadata.expression_kind == "blendshape",
+            centre_mm=shape.mean_mm[shape.landmarks].mean(0),
+        )
+        device = self.models.device
+        camera = type(draws.camera)(*(value.to(device) for value in draws.camera))
+        light = type(draws.light)(*(value.to(device) for value in draws.light))
+        return SecondDraws(camera, light, draws.expression.to(device))
+
+    def _recognise(self, crops: Float[Tensor, "image 3 side side"], view: View) -> Recognition:
+        return self.models.recognition(resample_window(crops, view.vertical, view.horizontal))
+
+    def _developed(
+        self, pictures: Float[Tensor, "active 3 height width"], images: Int64[Tensor, " active"]
+    ) -> Float[Tensor, "active 3 height width"]:
+        """Renders as the input's film shows them: grey where the photo is, so that its texture may keep colour."""
+        grey = self.grey[images]
+        if not bool(grey.any()):
+            return pictures
+        luma = (pictures * pictures.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        return torch.where(grey[:, None, None, None], luma, pictures)
+
+    def render_first(self, parameters: FitParameters, images: Int64[Tensor, " active"]) -> Rendered:
+        """Render every image in the crop's frame."""
+        shape = self.models.shape
+        camera = to_camera(parameters.camera)
+        vertices = shape.vertices_mm(parameters.identity, parameters.expression)
+        texture = self.models.texture(parameters.texture)
+        side = self.config.render_px
+        first = render(self.topology, vertices, texture, camera, to_light(parameters.light), side)
+        points = choose_landmarks(vertices[:, self.landmark_vertices], camera)
+        developed = composite = self._developed(first.image, images)
+        if self.config.composite:
+            alpha = (self.skin[images] * first.mask).unsqueeze(1)
+            composite = alpha * developed + (1 - alpha) * self.inputs.images[images]
+        return Rendered(first, developed, composite, project_points(camera, points) * side, vertices, texture)
+
+    def _second_face(
+        self, parameters: FitParameters, texture: Tensor, images: Int64[Tensor, " active"], step: int
+    ) -> Float[Tensor, "active 3 112 112"]:
+        assert self.draws is not None
+        camera, light, expression = take(self.draws, step, images)
+        vertices = self.models.shape.vertices_mm(parameters.identity, expression)
+        affine = alignment_of(vertices[:, self.landmark_vertices].detach(), camera)
+        second = render(self.topology, vertices, texture, camera, light, ARCFACE_SIDE_PX, image_from_normalised=affine)
+        return torch.where(second.mask.unsqueeze(1), self._developed(second.image, images), BACKGROUND)
+
+    def __call__(self, parameters: FitParameters, images: Int64[Tensor, " active"], step: int) -> FitLosses:
+        """All terms for some images of the batch; `parameters` holds the rows of just these images."""
+        rendered = self.render_first(parameters, images)
+        number = step % len(self.views)
+        view = self.views[number]
+        shown = resample_window(rendered.composite, view.vertical, view.horizontal)
+        count = images.shape[0]
+        if self.draws is not None:
+            shown = torch.cat((shown, self._second_face(parameters, rendered.texture, images, step)))
+        seen = self.models.recognition(shown)
+        target = self.input_features[number]
+        first_features = [feature[:count] for feature in seen.features]
+        target_features = [feature[images] for feature in target.features]
+        second = torch.zeros(count, device=shown.device)
+        if self.draws is not None:
+            straight = self.input_features[0].embedding[images]
+            second = losses.identity_distance(straight, seen.embedding[count:])
+        inputs = self.inputs
+        pixel_weight = self.skin[images] * rendered.first.mask * inputs.valid[images]
+        light = parameters.light
+        return FitLosses(
+            identity=losses.identity_distance(target.embedding[images], seen.embedding[:count]),
+            identity_second=second,
+            content=losses.content_distance(target_features, first_features),
+            pixel=losses.pixel_distance(rendered.developed, inputs.images[images], pixel_weight),
+            landmark=losses.landmark_distance(rendered.landmarks_px, inputs.landmarks_px[images]),
+            shape=losses.squared_norm(parameters.identity) + losses.squared_norm(parameters.expression),
+            expression=losses.squared_norm(parameters.expression),
+            light=losses.squared_norm(light - self.light_start),
+            light_chroma=losses.chroma(light[:, 3:].unflatten(-1, (2, 3))),
+            texture=losses.squared_norm(parameters.texture),
+        )
+
+    def similarity(self, shown: Float[Tensor, "image 3 side side"]) -> Float[Tensor, " image"]:
+        """Cosine between all inputs and crops shown instead, on the exact template, by the optimised network."""
+        seen = self._recognise(shown, self.views[0]).embedding
+        return 1 - losses.identity_distance(self.input_features[0].embedding, seen)
+
+    def judge_similarity(self, shown: Float[Tensor, "image 3 side side"]) -> Float[Tensor, " image"]:
+        """The same by the judge; nan without one."""
+        if self.models.judge is None:
+            return torch.full_like(shown[:, 0, 0, 0], torch.nan)
+        view = self.views[0]
+        faces = torch.cat((self.inputs.images, shown))
+        seen = self.models.judge(resample_window(faces, view.vertical, view.horizontal)).embedding
+        first, second = seen.chunk(2)
+        return 1 - losses.identity_distance(first, second)

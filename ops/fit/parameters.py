@@ -1,0 +1,58 @@
+"""The unknowns of a fit, in the units the solver steps in.
+
+Coefficients are in standard deviations (blendshape expressions in [0, 1]). Camera and light are divided by
+`CAMERA_UNITS` and `LIGHT_UNITS`, so that one Adam step of 0.01 moves every one of them by an amount one can see:
+1 mm of the eye at portrait distance, 10 mm of the light, a hundredth of a colour.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ops.camera import Camera, camera_from_vector
+from ops.lighting import Light, light_from_vector
+
+CAMERA_UNITS = (100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 1.0, 1.0)
+"""Millimetres an eye and target unit stand for; focal length in sides and roll in radians as they are."""
+LIGHT_UNITS = (1000.0, 1000.0, 1000.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+class FitParameters(NamedTuple):
+    """One row an image: every image keeps its own copy of identity and texture, made equal after each step."""
+
+    identity: Float[Tensor, "image identity"]
+    expression: Float[Tensor, "image expression"]
+    texture: Float[Tensor, "image latent"]
+    camera: Float[Tensor, "image 8"]
+    light: Float[Tensor, "image 9"]
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "FitParameters":
+        """The parameters after `function` on every tensor."""
+        return FitParameters(*(function(value) for value in self))
+
+
+def to_camera(vector: Float[Tensor, "image 8"]) -> Camera:
+    """Solver units to a camera."""
+    return camera_from_vector(vector * vector.new_tensor(CAMERA_UNITS))
+
+
+def to_light(vector: Float[Tensor, "image 9"]) -> Light:
+    """Solver units to a light."""
+    return light_from_vector(vector * vector.new_tensor(LIGHT_UNITS))
+
+
+def mean_over_groups(
+    values: Float[Tensor, "image column"], group: Int64[Tensor, " image"], weight: Float[Tensor, " image"]
+) -> Float[Tensor, "image column"]:
+    """Replace every row by the weighted mean of its group's rows (Gecer et al. 2019, the text below Eq. 13).
+
+    Rows of weight 0 take no part in the mean but receive it; a group without weight keeps its rows.
+    """
+    groups = int(group.max()) + 1 if group.numel() else 0
+    total = values.new_zeros(groups).index_add_(0, group, weight)
+    summed = values.new_zeros(groups, values.shape[1]).index_add_(0, group, values * weight.unsqueeze(-1))
+    mean = summed / total.clamp_min(1).unsqueeze(-1)
+    return torch.where((total[group] > 0).unsqueeze(-1), mean[group], values)

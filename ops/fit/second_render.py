@@ -1,0 +1,89 @@
+"""The second image of the same person: random expression, pose and light, aligned like every other face."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ops.alignment import ARCFACE_SIDE_PX, ARCFACE_TEMPLATE_PX, five_points
+from ops.camera import Camera, project_points
+from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM
+from ops.fit.landmark_points import choose_landmarks
+from ops.lighting import Light
+from ops.prior import CameraLightPrior, sample_prior
+from ops.rotation import rotation_from_euler
+from ops.similarity import fit_similarity
+
+SECOND_FOCAL = 4.0
+"""Focal length of the second camera in sides; the alignment rescales the picture, so only perspective is set here."""
+BLENDSHAPE_SCALE = 0.3
+"""Factor from Gaussian draws to blendshape weights: an expression of 0.5 standard deviations moves a shape by 0.15."""
+
+
+class SecondDraws(NamedTuple):
+    """Everything random about the second render, for every step and image in advance."""
+
+    camera: Camera
+    """Fields of shape [step, image, ...]; the world's origin lies at the face's centre of the mean face."""
+    light: Light
+    expression: Float[Tensor, "step image expression"]
+
+
+def draw_second_renders(
+    prior: CameraLightPrior,
+    seeds: Int64[Tensor, " image"],
+    steps: int,
+    *,
+    expression_size: int,
+    blendshapes: bool,
+    centre_mm: Float[Tensor, " 3"],
+) -> SecondDraws:
+    """Draw cameras, lights and expressions from the prior, image by image from the image's own seed.
+
+    An image's draws depend on its seed and the prior alone, not on the batch or on the number of steps taken.
+    """
+    cameras: list[Tensor] = []
+    lights: list[Tensor] = []
+    expressions: list[Tensor] = []
+    for seed in seeds.tolist():
+        generator = torch.Generator().manual_seed(int(seed) % (1 << 63))
+        expression = torch.randn(steps, expression_size, generator=generator) * prior.expression_sd
+        sample = sample_prior(prior, [generator] * steps)
+        angles = sample.angles.to(torch.float32)
+        face = rotation_from_euler(angles[:, 0], angles[:, 1], torch.zeros_like(angles[:, 2]))
+        cameras.append(face.mT @ torch.tensor((0.0, 0.0, PORTRAIT_DISTANCE_MM)) + centre_mm.cpu())
+        lights.append(
+            torch.cat((sample.direction * 1000.0 + centre_mm.cpu(), sample.colour, sample.ambient), -1).float()
+        )
+        expressions.append((expression * BLENDSHAPE_SCALE).clamp(0, 1) if blendshapes else expression)
+    eye = torch.stack(cameras, 1)
+    light = torch.stack(lights, 1)
+    target = centre_mm.cpu().expand_as(eye)
+    focal = torch.full(eye.shape[:2], SECOND_FOCAL)
+    return SecondDraws(
+        Camera(eye, target, focal, torch.zeros_like(focal)),
+        Light(light[..., :3], light[..., 3:6], light[..., 6:]),
+        torch.stack(expressions, 1),
+    )
+
+
+def alignment_of(points_mm: Float[Tensor, "image candidate 3"], camera: Camera) -> Float[Tensor, "image 2 3"]:
+    """The affine in normalised coordinates that puts the projected five points on the recognition template.
+
+    Carries no gradient: a face does not get more like another by moving its frame.
+    """
+    with torch.no_grad():
+        points = five_points(project_points(camera, choose_landmarks(points_mm, camera)))
+        template = (ARCFACE_TEMPLATE_PX / ARCFACE_SIDE_PX).to(points).expand_as(points)
+        similarity = fit_similarity(points, template, with_scale=True)
+        linear = similarity.scale[..., None, None] * similarity.rotation
+        return torch.cat((linear, similarity.translation.unsqueeze(-1)), -1)
+
+
+def take(draws: SecondDraws, step: int, images: Sequence[int] | Tensor) -> tuple[Camera, Light, Tensor]:
+    """The draws of one step for some images."""
+    camera = Camera(*(value[step][images] for value in draws.camera))
+    light = Light(*(value[step][images] for value in draws.light))
+    return camera, light, draws.expression[step][images]

@@ -1,0 +1,211 @@
+"""The two-stage fit of a batch of images of several people (Gecer et al. 2019, section 3.4)."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int32, Int64
+from torch import Tensor
+
+from ops.camera import camera_to_vector
+from ops.fit.adam import AdamState, adam_init, adam_step
+from ops.fit.config import FitConfig
+from ops.fit.objective import FitInput, FitLosses, FitModels, Objective
+from ops.fit.parameters import FitParameters, mean_over_groups, to_camera, to_light
+from ops.fit.stage_one import fit_stage_one
+from ops.lighting import light_to_vector
+from ops.losses import landmark_error
+
+SMOOTHING = 0.9
+"""Decay of the running mean of the loss that early stopping watches."""
+MIN_FOCAL = 0.1
+
+
+class FitResult(NamedTuple):
+    """What a fit found, on the CPU. Rows of failed images hold their last finite parameters."""
+
+    identity: Float[Tensor, "group identity"]
+    texture: Float[Tensor, "group latent"]
+    expression: Float[Tensor, "image expression"]
+    camera: Float[Tensor, "image 8"]
+    """(eye mm, target mm, focal in crop sides, roll rad) in the crop's frame, see `ops.camera`."""
+    light: Float[Tensor, "image 9"]
+    """(position mm, colour, ambient), see `ops.lighting`."""
+    identity_similarity: Float[Tensor, " image"]
+    """Cosine between input and render by the network that was optimised."""
+    judge_similarity: Float[Tensor, " image"]
+    """The same by the judge, nan without one."""
+    landmark_error: Float[Tensor, " image"]
+    """Mean distance of the fitted to the detected landmarks over the outer eye distance."""
+    loss_total: Float[Tensor, " image"]
+    losses: FitLosses
+    iterations: Int32[Tensor, " image"]
+    diverged: Bool[Tensor, " image"]
+    """The image's loss or gradient stopped being finite; its group went on without it."""
+    seconds: Float[Tensor, " group"]
+    """Wall time shared out by image-iterations."""
+
+
+@dataclass(kw_only=True)
+class _State:
+    """The running optimisation; `active` lists the images still moving, in batch order."""
+
+    parameters: FitParameters
+    adam: AdamState
+    active: Int64[Tensor, " active"]
+    diverged: Bool[Tensor, " image"]
+    iterations: Int32[Tensor, " image"]
+    smoothed: Float[Tensor, " image"]
+    best: Float[Tensor, " image"]
+    best_step: Int64[Tensor, " image"]
+
+
+Objectives = Callable[[FitParameters, Tensor, int], Tensor]
+
+
+def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResult:
+    """Fit every image of the batch; images of one group share identity and texture.
+
+    Stage one fits landmarks alone. Stage two minimises the whole objective by Adam; after every step the copies of
+    identity and texture are replaced by their mean over the images of the person (Gecer et al. 2019, section 3.5).
+    Losses are summed per image and random draws come from the image's seed, so a result does not depend on who shares
+    the batch. A face whose smoothed loss no longer falls leaves the batch; an image with a non-finite loss or gradient
+    leaves alone, marked `diverged`.
+    """
+    started = time.perf_counter()
+    with torch.no_grad():
+        parameters, finite = fit_stage_one(models, inputs, config)
+    objective = Objective(models, inputs, config)
+
+    def total(values: FitParameters, images: Tensor, step: int) -> Tensor:
+        return objective(values, images, step).total(config.weights)
+
+    state = _start(parameters, ~finite)
+    for step in range(config.steps):
+        if not state.active.numel():
+            break
+        state = _step(state, total, models, inputs, config, step)
+    elapsed = time.perf_counter() - started
+    return _finish(state, objective, elapsed)
+
+
+def _start(parameters: FitParameters, diverged: Bool[Tensor, " image"]) -> _State:
+    count = diverged.shape[0]
+    device = diverged.device
+    infinite = torch.full((count,), math.inf, device=device)
+    return _State(
+        parameters=parameters,
+        adam=adam_init(parameters),
+        active=torch.nonzero(~diverged).squeeze(1),
+        diverged=diverged,
+        iterations=torch.zeros(count, dtype=torch.int32, device=device),
+        smoothed=infinite,
+        best=infinite.clone(),
+        best_step=torch.zeros(count, dtype=torch.int64, device=device),
+    )
+
+
+def _step(
+    state: _State, total: Objectives, models: FitModels, inputs: FitInput, config: FitConfig, step: int
+) -> _State:
+    """One Adam step of all active images, then the mean over each person, then who stops."""
+    active = state.active
+    current = state.parameters.apply(lambda v: v[active].detach().requires_grad_())
+    loss = total(current, active, step)
+    gradient = FitParameters(*torch.autograd.grad(loss.sum(), list(current), materialize_grads=True))
+    with torch.no_grad():
+        finite = torch.isfinite(loss)
+        for grad in gradient:
+            finite &= torch.isfinite(grad).all(-1)
+        gradient = gradient.apply(lambda g: torch.where(finite.unsqueeze(-1), g, 0))
+        scale = 0.55 + 0.45 * math.cos(math.pi * step / config.steps) if config.cosine_decay else 1.0
+        rates = config.learning_rates
+        moved, adam = adam_step(current, gradient, state.adam.rows(active), rates=rates, scale=scale, step=step)
+        moved = _constrain(moved, models)
+        moved = FitParameters(*(torch.where(finite.unsqueeze(-1), m, c) for m, c in zip(moved, current, strict=True)))
+        group, weight = inputs.group[active], finite.to(loss.dtype)
+        moved = moved._replace(
+            identity=mean_over_groups(moved.identity, group, weight),
+            texture=mean_over_groups(moved.texture, group, weight),
+        )
+        return _update(state, moved, adam, loss, finite, inputs, config, step)
+
+
+def _constrain(parameters: FitParameters, models: FitModels) -> FitParameters:
+    """Back to where parameters have a meaning."""
+    expression = parameters.expression
+    if models.shape.metadata.expression_kind == "blendshape":
+        expression = expression.clamp(0, 1)
+    camera, light = parameters.camera.clone(), parameters.light.clone()
+    camera[:, 6].clamp_(min=MIN_FOCAL)
+    light[:, 3:].clamp_(min=0)
+    texture = models.texture.constrain(parameters.texture)
+    return parameters._replace(expression=expression, camera=camera, light=light, texture=texture)
+
+
+def _update(
+    state: _State,
+    moved: FitParameters,
+    adam: AdamState,
+    loss: Float[Tensor, " active"],
+    finite: Bool[Tensor, " active"],
+    inputs: FitInput,
+    config: FitConfig,
+    step: int,
+) -> _State:
+    active = state.active
+
+    def put(old: FitParameters, new: FitParameters) -> FitParameters:
+        return FitParameters(*(o.index_copy(0, active, n) for o, n in zip(old, new, strict=True)))
+
+    state.parameters = put(state.parameters, moved)
+    state.adam = AdamState(put(state.adam.first, adam.first), put(state.adam.second, adam.second))
+    state.iterations[active] += 1
+    state.diverged[active[~finite]] = True
+    before = state.smoothed[active]
+    smoothed = torch.where(torch.isinf(before), loss, SMOOTHING * before + (1 - SMOOTHING) * loss)
+    state.smoothed[active] = smoothed
+    better = smoothed < state.best[active] * (1 - config.early_stop_tolerance)
+    state.best[active[better]] = smoothed[better]
+    state.best_step[active[better]] = step
+    moving = ~state.diverged
+    if config.early_stop_window > 0:
+        progressing = (step - state.best_step < config.early_stop_window) & moving
+        group_moves = torch.zeros(int(inputs.group.max()) + 1, dtype=torch.bool, device=loss.device)
+        group_moves[inputs.group[progressing]] = True
+        moving &= group_moves[inputs.group]
+    state.active = active[moving[active]]
+    return state
+
+
+def _finish(state: _State, objective: Objective, elapsed: float) -> FitResult:
+    """Measure the final parameters on the exact template view and bring everything to the CPU."""
+    inputs, config = objective.inputs, objective.config
+    parameters = state.parameters
+    everyone = torch.arange(state.diverged.shape[0], device=state.diverged.device)
+    groups = int(inputs.group.max()) + 1
+    representative = torch.zeros(groups, dtype=torch.int64, device=everyone.device)
+    order = torch.argsort(state.diverged.int(), descending=True, stable=True)
+    representative[inputs.group[order]] = order
+    with torch.no_grad():
+        terms = objective(parameters, everyone, config.steps)
+        rendered = objective.render_first(parameters, everyone)
+        share = torch.zeros(groups, device=everyone.device).index_add_(0, inputs.group, state.iterations + 1.0)
+        return FitResult(
+            identity=parameters.identity[representative].cpu(),
+            texture=parameters.texture[representative].cpu(),
+            expression=parameters.expression.cpu(),
+            camera=camera_to_vector(to_camera(parameters.camera)).cpu(),
+            light=light_to_vector(to_light(parameters.light)).cpu(),
+            identity_similarity=objective.similarity(rendered.composite).cpu(),
+            judge_similarity=objective.judge_similarity(rendered.composite).cpu(),
+            landmark_error=landmark_error(rendered.landmarks_px, inputs.landmarks_px).cpu(),
+            loss_total=terms.total(config.weights).cpu(),
+            losses=FitLosses(*(term.cpu() for term in terms)),
+            iterations=state.iterations.cpu(),
+            diverged=state.diverged.cpu(),
+            seconds=(elapsed * share / share.sum()).cpu(),
+        )

@@ -1,0 +1,84 @@
+"""Stage one of the fit: landmarks alone, by the solver the configuration names."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ops.camera import project_points
+from ops.fit.adam import adam_init, adam_step
+from ops.fit.config import FitConfig
+from ops.fit.landmark_points import choose_landmarks, landmark_vertices
+from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
+from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
+from ops.fit.parameters import FitParameters, mean_over_groups, to_camera
+from ops.losses import landmark_distance
+
+
+def fit_stage_one(
+    models: FitModels, inputs: FitInput, config: FitConfig
+) -> tuple[FitParameters, Bool[Tensor, " image"]]:
+    """Stage one, and which images came out of it finite; the others start from zero to keep the batch computable."""
+    normalised = inputs.landmarks_px / config.render_px
+    count = normalised.shape[0]
+    usable = torch.isfinite(normalised).flatten(1).all(-1)
+    typical = normalised[usable].mean(0) if bool(usable.any()) else torch.rand(68, 2, device=normalised.device)
+    safe = torch.where(usable[:, None, None], normalised, typical)
+    if config.landmark_solver == "levenberg-marquardt":
+        fitted = fit_landmarks(models.shape, safe, steps=config.landmark_steps)
+        sizes = torch.bincount(inputs.group)
+        if int(sizes.max()) > 1:
+            shared = mean_over_groups(fitted.identity, inputs.group, usable.to(fitted.identity.dtype))
+            fitted = fit_landmarks(
+                models.shape, safe, steps=config.landmark_steps // 2, start=fitted._replace(identity=shared)
+            )
+    else:
+        fitted = _landmarks_by_adam(models, safe, inputs, config)
+    finite = usable & torch.isfinite(torch.cat((fitted.identity, fitted.expression, fitted.camera), -1)).all(-1)
+    light = inputs.images.new_tensor(INITIAL_LIGHT).repeat(count, 1)
+    parameters = FitParameters(
+        identity=fitted.identity.float(),
+        expression=fitted.expression.float(),
+        texture=normalised.new_zeros(count, models.texture.latent_size).float(),
+        camera=fitted.camera.float(),
+        light=light,
+    )
+    return parameters.apply(torch.nan_to_num), finite
+
+
+def _landmarks_by_adam(
+    models: FitModels, normalised: Float[Tensor, "image 68 2"], inputs: FitInput, config: FitConfig
+) -> LandmarkFit:
+    """Stage one as published: the landmark loss alone, by Adam, from the mean face."""
+    start = fit_landmarks(models.shape, normalised, steps=0)
+    count = normalised.shape[0]
+    parameters = FitParameters(
+        identity=start.identity.float(),
+        expression=start.expression.float(),
+        texture=normalised.new_zeros(count, 0).float(),
+        camera=start.camera.float(),
+        light=normalised.new_zeros(count, 0).float(),
+    )
+    points = models.shape.at_vertices(landmark_vertices(models.shape))
+    state = adam_init(parameters)
+    weight = torch.ones(count, device=normalised.device)
+    blendshapes = models.shape.metadata.expression_kind == "blendshape"
+    for step in range(config.landmark_steps):
+        current = parameters.apply(lambda v: v.detach().requires_grad_())
+        with torch.enable_grad():
+            camera = to_camera(current.camera)
+            seen = project_points(
+                camera, choose_landmarks(points.vertices_mm(current.identity, current.expression), camera)
+            )
+            loss = landmark_distance(seen * config.render_px, normalised.float() * config.render_px)
+            wanted = [current.identity, current.expression, current.camera]
+            gradient = torch.autograd.grad(loss.sum(), wanted)
+        full = FitParameters(gradient[0], gradient[1], current.texture, gradient[2], current.light)
+        full = full.apply(lambda g: g.detach())
+        parameters, state = adam_step(
+            current.apply(torch.Tensor.detach), full, state, rates=config.learning_rates, scale=1.0, step=step
+        )
+        expression = parameters.expression.clamp(0, 1) if blendshapes else parameters.expression
+        parameters = parameters._replace(
+            identity=mean_over_groups(parameters.identity, inputs.group, weight), expression=expression
+        )
+    return LandmarkFit(parameters.identity, parameters.expression, parameters.camera, weight)
