@@ -68,9 +68,9 @@ def skin_weight(landmarks_px: Float[Tensor, "image 68 2"], side_px: int) -> Floa
         temples = (points[16] + 0.25 * up, points[0] + 0.25 * up)
         forehead = brows[::-1] + FOREHEAD * up
         # The raised brow line is drawn in towards the middle, as a forehead is narrower at the top.
-        forehead = forehead.mean(0) + (forehead - forehead.mean(0)) * (0.95, 1.0)
+        forehead = forehead.mean(0) + 0.95 * (forehead - forehead.mean(0))
         outline = np.concatenate((jaw, temples[:1], forehead, temples[1:]))
         mask = np.zeros((side_px, side_px), np.float32)
-        cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 1.0, shift=4)
+        cv2.fillPoly(mask, [np.round((outline - 0.5) * 16).astype(np.int32)], 1.0, shift=4)
         masks.append(cv2.GaussianBlur(mask, (0, 0), SOFT_EDGE * side_px))
     return torch.from_numpy(np.stack(masks)).to(landmarks_px.device)

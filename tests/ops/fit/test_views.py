@@ -13,7 +13,7 @@ def test_the_first_view_is_the_template_and_views_do_not_repeat() -> None:
     assert sum(float(view[0, 0, 0, 0] > view[0, 0, 0, -1]) for view in seen) == 4
     torch.testing.assert_close(seen[0], resample_window(picture, *make_views(1, 224)[0]))
     for number, view in enumerate(seen):
-        assert all((view - other).abs().max() > 0.01 for other in seen[number + 1 :])
+        assert all((view - other).abs().max() > 0.003 for other in seen[number + 1 :])
 
 
 def face_outline(side: int) -> torch.Tensor:
