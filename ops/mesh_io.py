@@ -1,8 +1,8 @@
 """Writing textured meshes: GLB, OBJ with MTL and PNG, PLY with vertex colours.
 
 OBJ and PLY keep the vertices of the model, in millimetres and in order, so that every file has its topology. glTF
-allows one texture coordinate a vertex: the first vertices of a GLB are the model's, in metres, and vertices on texture seams
-are repeated after them.
+allows one texture coordinate a vertex: the first vertices of a GLB are the model's, in metres, and vertices on texture
+seams are repeated after them.
 """
 
 from pathlib import Path

@@ -53,7 +53,7 @@ def test_glb_texture_coordinates_follow_gltf(tmp_path: Path, square: TexturedMes
 
     def array(index: int, width: int) -> np.ndarray:
         accessor = gltf["accessors"][index]
-        dtype = {5121: "<u1", 5123: "<u2", 5125: 5126: "<f4"}[accessor["componentType"]]
+        dtype = {5121: "<u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}[accessor["componentType"]]
         view = gltf["bufferViews"][accessor["bufferView"]]
         start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
         return np.frombuffer(blob, dtype, accessor["count"] * width, start).reshape(-1, width)
