@@ -1,0 +1,1 @@
+"""Aligning and deforming meshes onto scans."""

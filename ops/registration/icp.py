@@ -1,0 +1,158 @@
+"""Rigid and similarity ICP of points onto a fixed surface, point-to-point or point-to-plane."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ops.registration.alignment import (
+    IDENTITY,
+    Alignment,
+    ScaleRule,
+    align_points,
+    compose_alignments,
+    fit_alignment,
+)
+from ops.registration.solver import Status
+from ops.registration.surface import Correspondences, Rejection, Surface
+
+MIN_CORRESPONDENCES = 30
+
+
+class Metric(Enum):
+    """What one alignment step minimises."""
+
+    POINT = "point"
+    PLANE = "plane"
+
+
+class Anchors(NamedTuple):
+    """Known pairs (landmarks) that pull beside the surface; `share` of the total weight."""
+
+    source: Float[np.ndarray, "anchor 3"]
+    target: Float[np.ndarray, "anchor 3"]
+    share: float
+
+
+class IcpState(NamedTuple):
+    """The alignment so far, the moved points, their correspondences, the mean distance and the last movement."""
+
+    alignment: Alignment
+    points: Float[np.ndarray, "point 3"]
+    found: Correspondences
+    residual_mm: float
+    movement_mm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Icp:
+    """ICP solver: closest points, tests, alignment, until the points move less than `tolerance_mm` on average."""
+
+    points: Float[np.ndarray, "point 3"]
+    surface: Surface
+    metric: Metric = Metric.PLANE
+    scale: ScaleRule = ScaleRule.RIGID
+    start: Alignment = IDENTITY
+    normals: Float[np.ndarray, "point 3"] | None = None
+    weights: Float[np.ndarray, " point"] | None = None
+    anchors: Anchors | None = None
+    rejection: Rejection = field(default_factory=Rejection)
+    tolerance_mm: float = 1e-4
+    max_steps: int = 100
+
+    def init(self) -> IcpState:
+        """The points under the starting alignment."""
+        return self._look(self.start, np.inf)
+
+    def step(self, state: IcpState) -> IcpState:
+        """Align to the current correspondences and look again."""
+        keep = state.found.accepted
+        if np.count_nonzero(keep) < MIN_CORRESPONDENCES:
+            return state
+        weights = np.ones(len(keep)) if self.weights is None else self.weights
+        source, target, weights = state.points[keep], state.found.points[keep], weights[keep]
+        normals = state.found.normals[keep]
+        if self.anchors is not None:
+            moved = align_points(state.alignment, self.anchors.source)
+            anchor_weight = weights.sum() * self.anchors.share / (1 - self.anchors.share) / len(moved)
+        else:
+            moved, anchor_weight = np.zeros((0, 3)), 0.0
+        held = np.zeros((0, 3)) if self.anchors is None else self.anchors.target
+        if self.metric is Metric.POINT:
+            update = fit_alignment(
+                np.concatenate((source, moved)),
+                np.concatenate((target, held)),
+                scale=self.scale,
+                weights=np.concatenate((weights, np.full(len(moved), anchor_weight))),
+            )
+        else:
+            update = _plane_step(source, target, normals, weights, (moved, held, anchor_weight), self.scale)
+        alignment = compose_alignments(update, state.alignment)
+        movement = np.linalg.norm(align_points(update, state.points) - state.points, axis=1)
+        return self._look(alignment, float(movement.mean()))
+
+    def terminate(self, state: IcpState) -> Status | None:
+        """Converged once the points rest."""
+        if not np.isfinite(state.points).all():
+            return Status.DIVERGED
+        if np.count_nonzero(state.found.accepted) < MIN_CORRESPONDENCES:
+            return Status.LOST
+        return Status.CONVERGED if state.movement_mm < self.tolerance_mm else None
+
+    def measure(self, state: IcpState) -> float:
+        """Mean distance of the accepted correspondences."""
+        return state.residual_mm
+
+    def _look(self, alignment: Alignment, movement_mm: float) -> IcpState:
+        points = align_points(alignment, self.points)
+        normals = None if self.normals is None else self.normals @ alignment.rotation.T
+        found = self.surface.correspond(points, normals, self.rejection)
+        distance = found.distance[found.accepted]
+        residual = float(distance.mean()) if len(distance) else np.inf
+        return IcpState(alignment, points, found, residual, movement_mm)
+
+
+def _plane_step(
+    source: Float[np.ndarray, "point 3"],
+    target: Float[np.ndarray, "point 3"],
+    normals: Float[np.ndarray, "point 3"],
+    weights: Float[np.ndarray, " point"],
+    anchors: tuple[Float[np.ndarray, "anchor 3"], Float[np.ndarray, "anchor 3"], float],
+    scale: ScaleRule,
+) -> Alignment:
+    """One Gauss-Newton step of sum w (n . (s R (x - c) + c + t - y))^2 plus the anchors' point distances."""
+    centre = source.mean(0)
+    arm = source - centre
+    columns = [np.cross(arm, normals), normals]
+    if scale is not ScaleRule.RIGID:
+        columns.append(np.einsum("pc,pc->p", arm, normals)[:, None])
+    jacobian = np.concatenate(columns, axis=1)
+    misfit = np.einsum("pc,pc->p", target - source, normals)
+    normal_matrix = (jacobian * weights[:, None]).T @ jacobian
+    right = (jacobian * weights[:, None]).T @ misfit
+    moved, held, anchor_weight = anchors
+    for axis in np.eye(3):
+        arm = moved - centre
+        columns = [np.cross(arm, axis), np.broadcast_to(axis, moved.shape)]
+        if scale is not ScaleRule.RIGID:
+            columns.append((arm @ axis)[:, None])
+        rows = np.concatenate(columns, axis=1)
+        normal_matrix += anchor_weight * rows.T @ rows
+        right += anchor_weight * rows.T @ ((held - moved) @ axis)
+    # A flat or round patch leaves directions undetermined: the pseudo-inverse does not move along them.
+    step = np.linalg.pinv(normal_matrix, rcond=1e-10, hermitian=True) @ right
+    rotation = _rotation(step[:3])
+    factor = 1 + float(step[6]) if scale is not ScaleRule.RIGID else 1.0
+    return Alignment(rotation, centre + step[3:6] - factor * rotation @ centre, factor)
+
+
+def _rotation(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """The rotation by |v| radians about v (Rodrigues)."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-15:
+        return np.eye(3)
+    x, y, z = vector / angle
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
