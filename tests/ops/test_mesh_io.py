@@ -60,7 +60,7 @@ def test_glb_texture_coordinates_follow_gltf(tmp_path: Path, square: TexturedMes
 
     primitive = gltf["meshes"][0]["primitives"][0]
     uv = array(primitive["attributes"]["TEXCOORD_0"], 2)
-    faces = array(primitive["indices"], 3)
+    faces = array(primitive["indices"], 1).reshape(-1, 3)
     image = gltf["images"][0]
     view = gltf["bufferViews"][image["bufferView"]]
     start = view.get("byteOffset", 0)
