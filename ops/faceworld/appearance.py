@@ -157,7 +157,7 @@ def sample_appearance(
     beard_colour = blend_colours(HAIR_COLOURS, max(hair_index, 0.85) if age > 0.6 and u() < 0.5 else hair_index)
     bearded = 0.30 + 0.30 * masculinity if masculinity > -0.5 else 0.0
     painted = 0.30 - 0.30 * masculinity
-    warm, dim = 0.05 * n(), 0.10 * n()
+    warm, dim = 0.035 * n(), 0.10 * n()
     heavy = 1 + 0.12 * masculinity
     return Appearance(
         seed=int(rng.integers(1 << 30)),

@@ -32,6 +32,8 @@ class HairPaint:
         self._links = bump(ax, y, (29.5, -78), (3.4, 8), 3)
         self._beard_noise = canvas.streaks(0.9, 1.8)
         self._strands = (canvas.streaks(1.4, 28), canvas.streaks(0.6, 20))
+        beside_ear = smoothstep(1.50, 1.57, turned) * smoothstep(1.95, 1.88, turned)
+        self._off_ears = 1 - beside_ear * bump(x, y, (0, -20), (1e9, 29), 6)
         self._ragged = (canvas.streaks(7, 1e9), canvas.streaks(1.3, 1e9))
 
     def __call__(self, rgb: Float32[np.ndarray, "3 side side"], look: Appearance, rng: np.random.Generator) -> None:
@@ -63,7 +65,7 @@ class HairPaint:
             line = np.where(ax < 60, np.minimum(line, 30 + ragged), line)
         elif look.hair_style == SHORN_SIDES:
             line = line - 150 * smoothstep(1.10, 1.30, turned)
-        cover = smoothstep(-2.0, 3.5, self._canvas.y_mm - line) * look.hair * (self._canvas.part == 0)
+        cover = smoothstep(-2.0, 3.5, self._canvas.y_mm - line) * look.hair * self._off_ears * (self._canvas.part == 0)
         strands = 0.75 + 0.35 * self._strands[0](rng) + 0.25 * self._strands[1](rng)
         shaded = np.clip(strands, 0.2, 1.6)
         mix(
