@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from jaxtyping import Int64
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from ops.errors import MissingModelFileError, ModelFormatError
 from ops.morphable_model import JAW_LANDMARK_COUNT, LANDMARK_COUNT
@@ -49,7 +50,7 @@ def read_landmarks(path: Path | None, model_name: str) -> LandmarkVertices:
             lines = path.read_text(encoding="utf-8").splitlines()
             words = " ".join(line.split("#")[0] for line in lines).replace(",", " ").split()
             landmarks, jaw = [int(word) for word in words], None
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError, MatReadError) as error:
         raise ModelFormatError(f"{path} is not a landmark file: {error}") from error
     if len(landmarks) != LANDMARK_COUNT or min(landmarks) < 0:
         raise ModelFormatError(f"expected {LANDMARK_COUNT} vertex indices in {path}, got {len(landmarks)}: {landmarks}")

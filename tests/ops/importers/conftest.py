@@ -7,7 +7,7 @@ from ops.importers.assembly import RawModel
 from ops.importers.landmark_file import LandmarkVertices
 
 SIDE = 25
-PLACES_MM = {8: (0, -80), 28: (0, 20), 30: (0, 0), 36: (-45, 30), 45: (45, 30)}
+PLACES_MM = {8: (0, -80), 19: (-20, 60), 28: (0, 20), 30: (0, 0), 36: (-45, 30), 45: (45, 30)}
 
 
 @pytest.fixture
