@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int32
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ops.per_image import float32_array, for_each_image, int32_array
+from ops.per_image import float32_array, for_each_image, image_kernel, int32_array
 
 
 def vertex_normals(
@@ -66,7 +65,7 @@ class _VertexNormals(torch.autograd.Function):
         return vertices_grad, None
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _normals(
     vertices: NDArray[np.float32],
     normals: NDArray[np.float32],
@@ -92,7 +91,7 @@ def _normals(
             normals[k, 0], normals[k, 1], normals[k, 2] = x / length, y / length, z / length
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _normals_backward(
     vertices: NDArray[np.float32],
     normals: NDArray[np.float32],
@@ -113,7 +112,7 @@ def _normals_backward(
         for axis in range(3):
             s[axis] = (g[axis] - n[axis] * along) * inverse
     for t in range(len(triangles)):
-        i0, i1, i2 = triangles[t]
+        i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         s0, s1, s2 = sum_grad[i0], sum_grad[i1], sum_grad[i2]
         gx, gy, gz = s0[0] + s1[0] + s2[0], s0[1] + s1[1] + s2[1], s0[2] + s1[2] + s2[2]
         if gx == 0.0 and gy == 0.0 and gz == 0.0:

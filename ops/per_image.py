@@ -5,14 +5,27 @@ would spin beside torch's between the calls, and compiling for one costs seconds
 in one fixed order, so its result depends neither on the thread count nor on the rest of the batch.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+def image_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that works on one image; the machine code is cached on disk."""
+    # Tests wrap every function in run-time shape checks, which cannot be compiled.
+    return njit(cache=True, nogil=True, error_model="numpy")(inspect.unwrap(function))
+
+
+def kernel_part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that only compiled functions call; it is cached as part of them."""
+    return njit(nogil=True, error_model="numpy")(inspect.unwrap(function))
 
 
 def float32_array(tensor: Tensor) -> NDArray[np.float32]:

@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ops.camera import FAR_MM, NEAR_MM, Camera, camera_from_world
-from ops.per_image import float32_array, for_each_image
+from ops.per_image import float32_array, for_each_image, image_kernel
 
 
 def clip_from_world(
@@ -70,7 +69,7 @@ class _Transform(torch.autograd.Function):
         return matrix_grad, points_grad
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _transform(matrix: NDArray[np.float32], points: NDArray[np.float32], transformed: NDArray[np.float32]) -> None:
     for k in range(len(points)):
         x, y, z = np.float64(points[k, 0]), np.float64(points[k, 1]), np.float64(points[k, 2])
@@ -78,7 +77,7 @@ def _transform(matrix: NDArray[np.float32], points: NDArray[np.float32], transfo
             transformed[k, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + matrix[row, 3]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _transform_backward(
     matrix: NDArray[np.float32],
     points: NDArray[np.float32],
@@ -98,4 +97,6 @@ def _transform_backward(
                 total[row, 2] += g * points[k, 2]
                 total[row, 3] += g
         points_grad[k, 0], points_grad[k, 1], points_grad[k, 2] = x, y, z
-    matrix_grad[:] = total
+    for row in range(4):
+        for column in range(4):
+            matrix_grad[row, column] = total[row, column]

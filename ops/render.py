@@ -51,7 +51,7 @@ def render(
     image does not depend on the rest of the batch; CUDA takes nvdiffrast; float64 on the CPU the plain and slow way.
 
     Raises:
-        TypeError: the inputs differ in type.
+        TypeError: the vertices are float32 on the CPU and another input is not.
         ValueError: the topology names vertices that do not exist.
         ConfigurationError: on a CUDA device without nvdiffrast.
     """

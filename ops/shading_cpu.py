@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ops.per_image import float32_array, for_each_image, int32_array
+from ops.per_image import float32_array, for_each_image, image_kernel, int32_array, kernel_part
 from ops.shading import PhongMaterial, Scene
 from ops.topology import Topology
 
@@ -86,42 +85,42 @@ def _shared(topology: Topology, material: PhongMaterial) -> tuple[NDArray[Any] |
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _dot(a: _Vector, b: _Vector) -> float:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _mix(a: float, x: _Vector, b: float, y: _Vector) -> _Vector:
     """The sum a x + b y."""
     return a * x[0] + b * y[0], a * x[1] + b * y[1], a * x[2] + b * y[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _row(array: _Array, row: int) -> _Vector:
     return np.float64(array[row, 0]), np.float64(array[row, 1]), np.float64(array[row, 2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _add(array: _Array, row: int, scale: float, x: _Vector) -> None:
     array[row, 0] += scale * x[0]
     array[row, 1] += scale * x[1]
     array[row, 2] += scale * x[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _normalised(x: _Vector) -> tuple[_Vector, float]:
     """The unit vector and the inverse of the length."""
     inverse = 1.0 / max(math.sqrt(_dot(x, x)), _SHORT_MM)
     return (x[0] * inverse, x[1] * inverse, x[2] * inverse), inverse
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _barycentric(array: _Array, corners: NDArray[np.int32], u: float, v: float) -> _Vector:
     return _mix(1.0, _mix(u, _row(array, corners[0]), v, _row(array, corners[1])), 1.0 - u - v, _row(array, corners[2]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _texel(coordinate: float, side: int) -> tuple[int, int, float, bool]:
     """The two texels around a coordinate in texels, the weight of the second, and whether it was not clamped."""
     inside = 0.0 < coordinate < side - 1.0
@@ -130,14 +129,14 @@ def _texel(coordinate: float, side: int) -> tuple[int, int, float, bool]:
     return first, min(first + 1, side - 1), clamped - first, inside
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _texture_coordinates(uv: _Array, corners: NDArray[np.int32], u: float, v: float) -> tuple[float, float]:
     t = 1.0 - u - v
-    i0, i1, i2 = corners
+    i0, i1, i2 = corners[0], corners[1], corners[2]
     return u * uv[i0, 0] + v * uv[i1, 0] + t * uv[i2, 0], u * uv[i0, 1] + v * uv[i1, 1] + t * uv[i2, 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _blend(texture: _Array, channel: int, rows: tuple[int, int, float], columns: tuple[int, int, float]) -> float:
     top, bottom, y = rows
     left, right, x = columns
@@ -147,7 +146,7 @@ def _blend(texture: _Array, channel: int, rows: tuple[int, int, float], columns:
     return upper + y * (lower - upper)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _fetch(texture: _Array, place: tuple[float, float]) -> _Vector:
     left, right, x, _ = _texel(place[0] * texture.shape[2] - 0.5, texture.shape[2])
     top, bottom, y, _ = _texel((1.0 - place[1]) * texture.shape[1] - 0.5, texture.shape[1])
@@ -155,7 +154,7 @@ def _fetch(texture: _Array, place: tuple[float, float]) -> _Vector:
     return _blend(texture, 0, rows, columns), _blend(texture, 1, rows, columns), _blend(texture, 2, rows, columns)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _highlight(
     cosine: float, to_eye_cosine: float, light_eye: float, specular: float, shininess: float
 ) -> tuple[float, float]:
@@ -166,7 +165,7 @@ def _highlight(
     return specular * glance**shininess, glance
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _shade_image(
     pixels: _Array,
     vertices: _Array,
@@ -198,7 +197,7 @@ def _shade_image(
                 shaded[channel, row, column] = albedo[channel] * irradiance + scene[2, channel] * highlight
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _texture_backward(
     grad: _Vector,
     place: tuple[float, float],
@@ -224,29 +223,29 @@ def _texture_backward(
     return grad_x * texture_width * x_free, -grad_y * texture_height * y_free
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _normalised_backward(unit: _Vector, inverse: float, grad: _Vector) -> _Vector:
     return _mix(inverse, grad, -inverse * _dot(unit, grad), unit)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _difference_dot(array: _Array, first: int, second: int, x: _Vector) -> float:
     return _dot(_mix(1.0, _row(array, first), -1.0, _row(array, second)), x)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _corners_backward(
     attribute: _Array, attribute_grad: _Array, corners: NDArray[np.int32], weights: _Vector, grad: _Vector
 ) -> tuple[float, float]:
     """Add the gradient of an interpolated attribute into its corners; the gradient of u and v."""
-    i0, i1, i2 = corners
+    i0, i1, i2 = corners[0], corners[1], corners[2]
     _add(attribute_grad, i0, weights[0], grad)
     _add(attribute_grad, i1, weights[1], grad)
     _add(attribute_grad, i2, weights[2], grad)
     return _difference_dot(attribute, i0, i2, grad), _difference_dot(attribute, i1, i2, grad)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _colour_backward(
     grad: _Vector, albedo: _Vector, cosine: float, highlight: float, scene: _Array, scene_grad: NDArray[np.float64]
 ) -> tuple[float, float, _Vector]:
@@ -266,7 +265,7 @@ def _colour_backward(
     return grad_cosine, weighted[0] + weighted[1] + weighted[2], grad_albedo
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _shade_image_backward(
     pixels: _Array,
     vertices: _Array,
@@ -322,8 +321,10 @@ def _shade_image_backward(
             )
             more_u, more_v = _corners_backward(normals, normals_grad, corners, weights, g_normal)
             g_s, g_t = _texture_backward(g_albedo, place, texture, texture_grad)
-            i0, i1, i2 = uv_corners
+            i0, i1, i2 = uv_corners[0], uv_corners[1], uv_corners[2]
             g_u += more_u + g_s * (uv[i0, 0] - uv[i2, 0]) + g_t * (uv[i0, 1] - uv[i2, 1])
             g_v += more_v + g_s * (uv[i1, 0] - uv[i2, 0]) + g_t * (uv[i1, 1] - uv[i2, 1])
             pixels_grad[row, column, 0], pixels_grad[row, column, 1] = g_u, g_v
-    scene_grad[:] = scene_sum
+    for i in range(4):
+        for axis in range(3):
+            scene_grad[i, axis] = scene_sum[i, axis]

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int32
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ops.per_image import float32_array, for_each_image, int32_array
+from ops.per_image import float32_array, for_each_image, image_kernel, int32_array, kernel_part
 from ops.rasterize.interface import TRIANGLE_LIMIT
 
 _BOX_MARGIN_PX = 1e-6
@@ -69,7 +68,7 @@ class _Rasterize(torch.autograd.Function):
         return clip_grad, None, None, None
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _project(clip: NDArray[np.float32], screen: NDArray[np.float64], height: int, width: int) -> None:
     """Pixel coordinates of every vertex; +inf for one before the near plane, NaN for one that is not finite."""
     for k in range(len(clip)):
@@ -83,7 +82,7 @@ def _project(clip: NDArray[np.float32], screen: NDArray[np.float64], height: int
             screen[k, 1] = (0.5 - 0.5 * y / w) * height
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _visible_box(
     clip: NDArray[np.float32], corners: NDArray[np.int32], height: int, width: int
 ) -> tuple[float, float, float, float]:
@@ -93,15 +92,11 @@ def _visible_box(
         a, b = clip[corners[i]], clip[corners[(i + 1) % 3]]
         near_a, near_b = np.float64(a[2]) + a[3], np.float64(b[2]) + b[3]
         for end in range(2):
-            if end == 0:
-                if near_a < 0.0:
-                    continue
-                t = 0.0
-            else:
-                if (near_a < 0.0) == (near_b < 0.0):
-                    continue
-                t = near_a / (near_a - near_b)
-            x, y, w = a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), a[3] + t * (b[3] - a[3])
+            # The corner itself where it is visible, and the point where its edge crosses the near plane.
+            if (end == 0 and near_a < 0.0) or (end == 1 and (near_a < 0.0) == (near_b < 0.0)):
+                continue
+            t = near_a / (near_a - near_b) if end else 0.0
+            x, y, w = (1.0 - t) * a[0] + t * b[0], (1.0 - t) * a[1] + t * b[1], (1.0 - t) * a[3] + t * b[3]
             if w <= 0.0:
                 return 0.0, float(width), 0.0, float(height)
             x, y = (0.5 + 0.5 * x / w) * width, (0.5 - 0.5 * y / w) * height
@@ -109,32 +104,32 @@ def _visible_box(
     return x_low, x_high, y_low, y_high
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _first_pixel(low: float, side: int) -> int:
     """The first pixel whose centre is not below `low`, within [0, side]."""
     return math.ceil(min(max(low - 0.5 - _BOX_MARGIN_PX, 0.0), float(side)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _end_pixel(high: float, side: int) -> int:
     """One past the last pixel whose centre is not above `high`, within [0, side]."""
     return math.floor(min(max(high + 0.5 + _BOX_MARGIN_PX, 0.0), float(side)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _inside(edge: float, a: float, b: float) -> bool:
     """Whether a pixel is on the inner side of an edge a X + b Y + c; on the edge itself one of both sides owns it."""
     return edge > 0.0 or (edge == 0.0 and (a > 0.0 or (a == 0.0 and b > 0.0)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _rasterize_image(
     clip: NDArray[np.float32], screen: NDArray[np.float64], pixels: NDArray[np.float32], triangles: NDArray[np.int32]
 ) -> None:
     height, width = pixels.shape[0], pixels.shape[1]
     _project(clip, screen, height, width)
     for t in range(len(triangles)):
-        i0, i1, i2 = triangles[t]
+        i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         x0, x1, x2 = screen[i0, 0], screen[i1, 0], screen[i2, 0]
         y0, y1, y2 = screen[i0, 1], screen[i1, 1], screen[i2, 1]
         total = x0 + x1 + x2
@@ -151,7 +146,7 @@ def _rasterize_image(
             _draw_triangle(clip, pixels, t, triangles[t], (row, row_end, column, column_end))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel_part
 def _draw_triangle(
     clip: NDArray[np.float32],
     pixels: NDArray[np.float32],
@@ -187,7 +182,7 @@ def _draw_triangle(
                 pixel[0], pixel[1], pixel[2], pixel[3] = e0 * scale, e1 * scale, depth, triangle + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@image_kernel
 def _rasterize_image_backward(
     clip: NDArray[np.float32],
     pixels: NDArray[np.float32],
@@ -209,7 +204,8 @@ def _rasterize_image_backward(
             if pixel[3] == 0.0 or (grad_u == 0.0 and grad_v == 0.0):
                 continue
             x = (2 * column + 1) / width - 1.0
-            i0, i1, i2 = triangles[int(pixel[3]) - 1]
+            t = int(pixel[3]) - 1
+            i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             p0, p1, p2 = clip[i0], clip[i1], clip[i2]
             x2, y2 = p2[0] - x * p2[3], p2[1] - y * p2[3]
             m00, m10 = p0[0] - x * p0[3] - x2, p0[1] - y * p0[3] - y2
