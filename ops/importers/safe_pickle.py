@@ -67,6 +67,12 @@ def _rebuild_array(*_: object) -> _Array:
     return _Array()
 
 
+def _array_from_buffer(data: object, kind: object, shape: object, order: object = "C", *_: object) -> _Array:
+    array = _Array()
+    array.state = (1, shape, kind, order == "F", bytes(data) if isinstance(data, bytearray) else data)
+    return array
+
+
 def _rebuild_object(*_: object) -> Inert:
     return Inert()
 
@@ -82,6 +88,8 @@ _STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "dtype"): _Type,
     ("numpy.core.multiarray", "_reconstruct"): _rebuild_array,
     ("numpy._core.multiarray", "_reconstruct"): _rebuild_array,
+    ("numpy.core.numeric", "_frombuffer"): _array_from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _array_from_buffer,
     ("numpy.core.multiarray", "scalar"): Inert,
     ("numpy._core.multiarray", "scalar"): Inert,
     ("scipy.sparse.csc", "csc_matrix"): Inert,
