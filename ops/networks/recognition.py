@@ -25,16 +25,15 @@ class Recognition(NamedTuple):
 
 
 class RecognitionNetwork(nn.Module):
-    """A frozen recognition network with its own input normalisation, differentiable in the images."""
+    """A frozen recognition network with its own input normalisation, differentiable in the images.
 
-    def __init__(self, graph: OnnxGraph) -> None:
+    `graph` maps RGB in [-1, 1] to `OnnxOutputs`: the embedding as its first output, the content layers as its taps.
+    """
+
+    def __init__(self, graph: nn.Module, content_layers: Sequence[str]) -> None:
         super().__init__()
-        self.graph = graph
-
-    @property
-    def content_layers(self) -> tuple[str, ...]:
-        """Names of the graph values returned as features."""
-        return self.graph.taps
+        self.graph = graph.requires_grad_(False).eval()
+        self.content_layers = tuple(content_layers)
 
     def forward(self, images: Float[Tensor, "image 3 112 112"]) -> Recognition:
         """Embed crops that are RGB in [0, 1] and aligned to the ArcFace template.
@@ -58,16 +57,16 @@ def load_recognition(path: Path, content_layers: Sequence[str] | None = None) ->
         ModelFormatError: it cannot be run, lacks a content layer or does not embed 112 x 112 images.
     """
     layers = choose_content_layers(path) if content_layers is None else tuple(content_layers)
-    network = RecognitionNetwork(OnnxGraph.from_file(path, layers))
-    declared = network.graph.input_shape
+    graph = OnnxGraph.from_file(path, layers)
+    declared = graph.input_shape
     expected = (None, 3, CROP_PX, CROP_PX)
     if len(declared) != 4 or any(declared[axis] not in (None, expected[axis]) for axis in (1, 2, 3)):
         raise ModelFormatError(f"{path}: expected an input [image, 3, 112, 112], found {list(declared)}")
     with torch.no_grad():
-        embedding = network.graph(torch.zeros(1, 3, CROP_PX, CROP_PX)).outputs[0]
+        embedding = graph(torch.zeros(1, 3, CROP_PX, CROP_PX)).outputs[0]
     if embedding.ndim != 2:
         raise ModelFormatError(f"{path}: expected one embedding an image, got shape {list(embedding.shape)}")
-    return network
+    return RecognitionNetwork(graph, layers)
 
 
 def choose_content_layers(path: Path) -> tuple[str, ...]:

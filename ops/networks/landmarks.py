@@ -1,0 +1,96 @@
+"""68 landmarks of detected faces: the network interface and PFLD."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import nn
+
+from ops.errors import ModelFormatError
+from ops.networks.face_crop import (
+    CropView,
+    compose_affines,
+    invert_affine,
+    points_in_image,
+    reduced_surroundings,
+    sample_crop,
+    upright_crop,
+)
+from ops.networks.onnx_graph import OnnxGraph
+
+PFLD_SIDE_PX = 112
+PFLD_VIEWS = (CropView(), CropView(flip=True))
+"""The views whose results are averaged."""
+MAX_BATCH = 64
+
+
+class LandmarkNetwork(Protocol):
+    """Finds the 68 iBUG points of the faces of one image."""
+
+    def __call__(
+        self,
+        image_rgb: UInt8[np.ndarray, "height width 3"],
+        boxes_xyxy_px: Float32[np.ndarray, "face 4"],
+        points_px: Float32[np.ndarray, "face 5 2"],
+    ) -> Float32[np.ndarray, "face 68 2"]:
+        """The points of every detected face in pixels of the image; they may lie outside it."""
+        ...
+
+
+class PfldLandmarks:
+    """PFLD (Guo et al. 2019): 68 points regressed from a 112 px crop, averaged over several views of each face."""
+
+    def __init__(self, graph: nn.Module, device: str = "cpu", views: Sequence[CropView] = PFLD_VIEWS) -> None:
+        self._graph = graph.to(device).eval()
+        self._device = device
+        self._views = tuple(views)
+
+    def __call__(
+        self,
+        image_rgb: UInt8[np.ndarray, "height width 3"],
+        boxes_xyxy_px: Float32[np.ndarray, "face 4"],
+        points_px: Float32[np.ndarray, "face 5 2"],
+    ) -> Float32[np.ndarray, "face 68 2"]:
+        """The points of every detected face, pixels of the image."""
+        if len(boxes_xyxy_px) == 0:
+            return np.zeros((0, 68, 2), np.float32)
+        crops: list[UInt8[np.ndarray, "side side 3"]] = []
+        affines: list[np.ndarray] = []
+        for box, points in zip(boxes_xyxy_px, points_px, strict=True):
+            part, part_from_image = reduced_surroundings(image_rgb, box, PFLD_SIDE_PX)
+            for view in self._views:
+                affine = upright_crop(box, points, view, PFLD_SIDE_PX)
+                crops.append(sample_crop(part, compose_affines(affine, invert_affine(part_from_image)), PFLD_SIDE_PX))
+                affines.append(affine)
+        found = self._run(np.stack(crops)) * PFLD_SIDE_PX
+        views = self._views * len(boxes_xyxy_px)
+        placed = [points_in_image(*item) for item in zip(found, affines, views, strict=True)]
+        return np.stack(placed).reshape(len(boxes_xyxy_px), len(self._views), 68, 2).mean(1).astype(np.float32)
+
+    def _run(self, crops: UInt8[np.ndarray, "crop side side 3"]) -> Float32[np.ndarray, "crop 68 2"]:
+        """Points as fractions of the crop's side."""
+        images = torch.from_numpy(crops).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            parts = [self._graph(part.to(self._device).float() / 255).outputs[0] for part in images.split(MAX_BATCH)]
+        return torch.cat(parts).reshape(-1, 68, 2).cpu().numpy()
+
+
+def load_pfld(path: Path, device: str = "cpu") -> PfldLandmarks:
+    """PFLD from its ONNX file.
+
+    Raises:
+        MissingModelFileError: there is no such file.
+        ModelFormatError: it does not map [image, 3, 112, 112] to [image, 136].
+    """
+    graph = OnnxGraph.from_file(path)
+    try:
+        with torch.inference_mode():
+            shape = tuple(graph(torch.zeros(2, 3, PFLD_SIDE_PX, PFLD_SIDE_PX)).outputs[0].shape)
+    except RuntimeError as error:
+        raise ModelFormatError(f"{path} does not take images of {PFLD_SIDE_PX} px: {error}") from error
+    if shape != (2, 136):
+        raise ModelFormatError(f"{path}: expected 136 numbers an image, got shape {shape} for 2 images")
+    return PfldLandmarks(graph, device)

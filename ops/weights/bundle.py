@@ -1,0 +1,211 @@
+"""Bundles: every model of a run, by name, verified before any work.
+
+A bundle is a YAML file. Each role says which kind of model it is and where the file lies:
+
+    name: my-models                 # optional, default: the file's name
+    shape:       {kind: ganfit, path: lsfm.safetensors, sha256: 0123...}
+    texture:     {kind: procedural-pca}
+    recognition: {kind: onnx, known: arcface_r50}
+    detector:    {kind: scrfd, known: scrfd_500m}
+    landmarks:   {kind: fan, path: /models/2dfan4.pth, sha256: 89ab...}
+    prior:       {kind: default}    # optional
+    judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised
+
+`path` is relative to the YAML file; `known` names a file of the registry in the model directory instead. Built in are
+the bundles that lie beside this module, such as `ict`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ops.errors import ConfigurationError, ModelFileError
+from ops.weights.models import (
+    DETECTORS,
+    LANDMARKS,
+    PRIORS,
+    RECOGNITIONS,
+    SHAPES,
+    TEXTURES,
+    Kind,
+    ModelRef,
+    load_detector,
+    load_landmarks,
+    load_prior,
+    load_recognition,
+    load_shape,
+    load_texture,
+)
+from ops.weights.registry import known_file, remedy_of, resolve_model_dir, verify
+
+__all__ = [
+    "ModelBundle",
+    "ModelRef",
+    "built_in_bundles",
+    "load_detector",
+    "load_landmarks",
+    "load_prior",
+    "load_recognition",
+    "load_shape",
+    "load_texture",
+    "resolve_bundle",
+]
+
+BUILT_IN_FOLDER = Path(__file__).parent / "bundles"
+_KINDS: Mapping[str, Mapping[str, Kind[Any]]] = {
+    "shape": SHAPES,
+    "texture": TEXTURES,
+    "recognition": RECOGNITIONS,
+    "detector": DETECTORS,
+    "landmarks": LANDMARKS,
+    "prior": PRIORS,
+    "judge": RECOGNITIONS,
+}
+_OPTIONAL_ROLES = ("prior", "judge")
+_ENTRY_KEYS = ("kind", "path", "sha256", "known")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBundle:
+    """Every model of a run."""
+
+    name: str
+    shape: ModelRef
+    texture: ModelRef
+    recognition: ModelRef
+    detector: ModelRef
+    landmarks: ModelRef
+    prior: ModelRef
+    judge: ModelRef | None
+
+    def roles(self) -> tuple[tuple[str, ModelRef | None], ...]:
+        """Every role and its model."""
+        return tuple((role, getattr(self, role)) for role in _KINDS)
+
+    def description(self) -> dict[str, str | dict[str, str | None] | None]:
+        """The bundle as JSON holds it: its name, and kind, path and sha256 of every role."""
+        return {"name": self.name, **{role: ref.description() if ref else None for role, ref in self.roles()}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where a bundle is described, for messages and relative paths."""
+
+    path: Path
+    model_dir: Path
+
+
+def built_in_bundles() -> tuple[str, ...]:
+    """Names of the bundles that ship with this package."""
+    return tuple(sorted(path.stem for path in BUILT_IN_FOLDER.glob("*.yaml")))
+
+
+def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | None = None) -> ModelBundle:
+    """Read a bundle and verify the checksum of every file it names.
+
+    Args:
+        name_or_yaml: a built-in bundle's name, or the path of a YAML file.
+        model_dir: where registered files lie; None for $GANFIT_MODELS or the user's cache.
+
+    Raises:
+        ConfigurationError: no such bundle, or a description that is not understood.
+        MissingModelFileError, AlteredModelFileError: files that are absent or another; all of them are in the message.
+    """
+    source = _Source(path=_find(name_or_yaml), model_dir=resolve_model_dir(model_dir))
+    description = _read(source.path)
+    unknown = [role for role in description if role not in ("name", *_KINDS)]
+    absent = [role for role in _KINDS if role not in _OPTIONAL_ROLES and role not in description]
+    if unknown or absent:
+        raise ConfigurationError(
+            f"{source.path}: expected the roles {', '.join(_KINDS)} and perhaps a name "
+            f"({', '.join(_OPTIONAL_ROLES)} are optional); "
+            f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(absent) or 'none'}"
+        )
+    problems: list[ModelFileError] = []
+    refs: dict[str, ModelRef | None] = {"judge": None, "prior": ModelRef(kind="default", path=None, sha256=None)}
+    for role in _KINDS:
+        if description.get(role) is None and role in _OPTIONAL_ROLES:
+            continue
+        try:
+            refs[role] = _resolve(role, description[role], source)
+        except ModelFileError as error:
+            problems.append(error)
+    if problems:
+        message = f"bundle {source.path.stem!r} ({source.path}):\n" + "\n".join(str(problem) for problem in problems)
+        raise type(problems[0])(message)
+    return ModelBundle(name=_name(description, source.path), **cast(dict[str, Any], refs))
+
+
+def _find(name_or_yaml: str | Path) -> Path:
+    built_in = BUILT_IN_FOLDER / f"{name_or_yaml}.yaml"
+    if str(name_or_yaml) in built_in_bundles():
+        return built_in
+    path = Path(name_or_yaml).expanduser().absolute()
+    if not path.is_file():
+        raise ConfigurationError(
+            f"expected a bundle's name ({', '.join(built_in_bundles())}) or the path of a YAML file, "
+            f"found {str(name_or_yaml)!r}, which is neither"
+        )
+    return path
+
+
+def _read(path: Path) -> dict[str, object]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not a YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: expected roles and their models, found {type(content).__name__}")
+    return {str(key): value for key, value in cast(dict[object, object], content).items()}
+
+
+def _name(description: Mapping[str, object], path: Path) -> str:
+    name = description.get("name", path.stem)
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"{path}: expected a text as name, found {name!r}")
+    return name
+
+
+def _resolve(role: str, content: object, source: _Source) -> ModelRef:
+    where = f"{source.path}, {role}"
+    entry = _entry(content, where)
+    kinds = _KINDS[role]
+    kind = entry.get("kind", "")
+    if kind not in kinds:
+        raise ConfigurationError(f"{where}: expected kind to be one of {', '.join(kinds)}, found {kind or 'none'}")
+    given = [key for key in ("path", "sha256", "known") if key in entry]
+    if not kinds[kind].has_file:
+        if given:
+            raise ConfigurationError(f"{where}: kind {kind} takes no file, found {', '.join(given)}")
+        return ModelRef(kind=kind, path=None, sha256=None)
+    if given == ["known"]:
+        item = known_file(entry["known"])
+        path = source.model_dir / item.filename
+        return ModelRef(
+            kind=kind, path=verify(path, item.sha256, remedy_of(item, source.model_dir)), sha256=item.sha256
+        )
+    if given != ["path", "sha256"]:
+        raise ConfigurationError(
+            f"{where}: kind {kind} needs path and sha256, or known, found {', '.join(given) or 'neither'}"
+        )
+    sha256 = entry["sha256"].lower()
+    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ConfigurationError(f"{where}: expected a sha256 of 64 hexadecimal digits, found {entry['sha256']!r}")
+    path = (source.path.parent / Path(entry["path"]).expanduser()).absolute()
+    return ModelRef(kind=kind, path=verify(path, sha256), sha256=sha256)
+
+
+def _entry(content: object, where: str) -> dict[str, str]:
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{where}: expected {', '.join(_ENTRY_KEYS)}, found {content!r}")
+    entry: dict[str, str] = {}
+    for key, value in cast(dict[object, object], content).items():
+        if key not in _ENTRY_KEYS:
+            raise ConfigurationError(f"{where}: unknown key {key!r}; expected {', '.join(_ENTRY_KEYS)}")
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{where}: expected {key} to be a text, found {value!r} (quote it)")
+        entry[str(key)] = value
+    return entry

@@ -1,0 +1,170 @@
+"""What kinds of models there are for each role of a bundle, and how each kind is loaded.
+
+A new kind is one line in its role's table.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from ops.errors import ConfigurationError
+from ops.morphable_model import MorphableModel, load_morphable_model
+from ops.networks.detector import FaceDetector, load_scrfd
+from ops.networks.landmarks import LandmarkNetwork, load_pfld
+from ops.networks.recognition import RecognitionNetwork
+from ops.networks.recognition import load_recognition as load_onnx_recognition
+from ops.prior import CameraLightPrior
+from ops.prior import load_prior as load_json_prior
+from ops.texture.interface import TextureModel
+from ops.texture.pca import load_pca_texture
+
+Loader = TypeVar("Loader")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRef:
+    """One model of a bundle."""
+
+    kind: str
+    path: Path | None
+    """Absolute; None for a kind that needs no file."""
+    sha256: str | None
+
+    def description(self) -> dict[str, str | None]:
+        """Kind, path and checksum as JSON holds them."""
+        return {"kind": self.kind, "path": str(self.path) if self.path else None, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Loader]):
+    """A kind of model for a role."""
+
+    load: Loader
+    has_file: bool = True
+    """Whether the kind reads a file of the user's or the registry's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureContext:
+    """What building a texture model may need besides its file."""
+
+    shape: MorphableModel
+    cache_dir: Path
+    """Textures built from the shape model are kept here."""
+
+
+def _ict_npz(path: Path) -> MorphableModel:
+    from ops.importers.ict import import_ict
+    from ops.texture.layout import procedural_layout
+
+    return procedural_layout(import_ict(path))
+
+
+def _procedural_texture(path: Path | None, context: TextureContext) -> TextureModel:
+    from ops.texture.procedural import load_or_build_texture
+
+    return load_or_build_texture(context.shape, context.cache_dir)
+
+
+def _pca_texture(path: Path | None, context: TextureContext) -> TextureModel:
+    return load_pca_texture(_file(path))
+
+
+def _fan(path: Path, device: str) -> LandmarkNetwork:
+    from ops.networks.fan import load_fan
+
+    return load_fan(path, device)
+
+
+def _default_prior(path: Path | None) -> CameraLightPrior:
+    return CameraLightPrior()
+
+
+def _json_prior(path: Path | None) -> CameraLightPrior:
+    return load_json_prior(_file(path))
+
+
+SHAPES: Mapping[str, Kind[Callable[[Path], MorphableModel]]] = {
+    "ganfit": Kind(load_morphable_model),
+    "ict-npz": Kind(_ict_npz),
+}
+TEXTURES: Mapping[str, Kind[Callable[[Path | None, TextureContext], TextureModel]]] = {
+    "procedural-pca": Kind(_procedural_texture, has_file=False),
+    "pca": Kind(_pca_texture),
+}
+RECOGNITIONS: Mapping[str, Kind[Callable[[Path, Sequence[str] | None], RecognitionNetwork]]] = {
+    "onnx": Kind(load_onnx_recognition),
+}
+DETECTORS: Mapping[str, Kind[Callable[[Path, str], FaceDetector]]] = {
+    "scrfd": Kind(load_scrfd),
+}
+LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
+    "pfld": Kind(load_pfld),
+    "fan": Kind(_fan),
+}
+PRIORS: Mapping[str, Kind[Callable[[Path | None], CameraLightPrior]]] = {
+    "default": Kind(_default_prior, has_file=False),
+    "json": Kind(_json_prior),
+}
+
+
+def load_shape(ref: ModelRef) -> MorphableModel:
+    """The shape model, on the CPU."""
+    return _kind(SHAPES, ref).load(_file(ref.path))
+
+
+def load_texture(ref: ModelRef, shape: MorphableModel, cache_dir: Path | None = None) -> TextureModel:
+    """The texture model for a shape model, on the CPU; what has to be built is kept in `cache_dir`.
+
+    Raises:
+        ConfigurationError: it is drawn on another UV layout than the shape's.
+    """
+    texture = _kind(TEXTURES, ref).load(
+        ref.path, TextureContext(shape=shape, cache_dir=cache_dir or default_texture_cache())
+    )
+    if texture.uv_layout != shape.metadata.uv_layout:
+        raise ConfigurationError(
+            f"the texture model ({ref.kind}, {ref.path}) is drawn on the UV layout {texture.uv_layout!r}, "
+            f"the shape model {shape.metadata.name!r} expects {shape.metadata.uv_layout!r}"
+        )
+    return texture
+
+
+def load_recognition(ref: ModelRef, content_layers: Sequence[str] | None = None) -> RecognitionNetwork:
+    """A recognition network, on the CPU; see `ops.networks.recognition` for the layers (judges need none: `()`)."""
+    return _kind(RECOGNITIONS, ref).load(_file(ref.path), content_layers)
+
+
+def load_detector(ref: ModelRef, device: str = "cpu") -> FaceDetector:
+    """The face detector; `device` is "cpu" or "cuda"."""
+    return _kind(DETECTORS, ref).load(_file(ref.path), device)
+
+
+def load_landmarks(ref: ModelRef, device: str = "cpu") -> LandmarkNetwork:
+    """The 68-point network; `device` is "cpu" or "cuda"."""
+    return _kind(LANDMARKS, ref).load(_file(ref.path), device)
+
+
+def load_prior(ref: ModelRef) -> CameraLightPrior:
+    """The camera-and-light prior."""
+    return _kind(PRIORS, ref).load(ref.path)
+
+
+def default_texture_cache() -> Path:
+    """Where built textures are kept when nothing else is said: a folder in the user's cache."""
+    import pooch
+
+    return Path(pooch.os_cache("ganfit")) / "textures"
+
+
+def _kind(kinds: Mapping[str, Kind[Loader]], ref: ModelRef) -> Kind[Loader]:
+    if ref.kind not in kinds:
+        raise ConfigurationError(f"expected a model of kind {', '.join(kinds)}, found {ref.kind!r}")
+    return kinds[ref.kind]
+
+
+def _file(path: Path | None) -> Path:
+    if path is None:
+        raise ConfigurationError("this kind of model needs a file")
+    return path
