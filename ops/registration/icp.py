@@ -5,7 +5,7 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ops.registration.alignment import (
     IDENTITY,
@@ -64,7 +64,7 @@ class Icp:
 
     def init(self) -> IcpState:
         """The points under the starting alignment."""
-        return self._look(self.start, np.inf)
+        return self._look(self.start, np.inf, None)
 
     def step(self, state: IcpState) -> IcpState:
         """Align to the current correspondences and look again."""
@@ -91,7 +91,7 @@ class Icp:
             update = _plane_step(source, target, normals, weights, (moved, held, anchor_weight), self.scale)
         alignment = compose_alignments(update, state.alignment)
         movement = np.linalg.norm(align_points(update, state.points) - state.points, axis=1)
-        return self._look(alignment, float(movement.mean()))
+        return self._look(alignment, float(movement.mean()), state.found.triangle)
 
     def terminate(self, state: IcpState) -> Status | None:
         """Converged once the points rest."""
@@ -105,10 +105,10 @@ class Icp:
         """Mean distance of the accepted correspondences."""
         return state.residual_mm
 
-    def _look(self, alignment: Alignment, movement_mm: float) -> IcpState:
+    def _look(self, alignment: Alignment, movement_mm: float, hint: Int[np.ndarray, " point"] | None) -> IcpState:
         points = align_points(alignment, self.points)
         normals = None if self.normals is None else self.normals @ alignment.rotation.T
-        found = self.surface.correspond(points, normals, self.rejection)
+        found = self.surface.correspond(points, normals, self.rejection, hint)
         distance = found.distance[found.accepted]
         residual = float(distance.mean()) if len(distance) else np.inf
         return IcpState(alignment, points, found, residual, movement_mm)

@@ -73,9 +73,10 @@ class Landmarks(NamedTuple):
 
 
 class NonrigidState(NamedTuple):
-    """Displacements from the rest shape, the share of vertices with a counterpart, and the last changes."""
+    """Displacements from the rest shape, the last closest triangles, the share accepted, and the last changes."""
 
     displacement: Float[np.ndarray, "vertex 3"]
+    triangle: Int[np.ndarray, " vertex"] | None
     matched_share: float
     residual_mm: float
     movement_mm: float
@@ -145,7 +146,7 @@ class _LevelSolver:
     def step(self, state: NonrigidState) -> NonrigidState:
         points = self._rest.mesh.vertices + state.displacement
         normals = vertex_normals(Mesh(points, self._rest.mesh.triangles))
-        found = self._surface.correspond(points, normals, self._rejection)
+        found = self._surface.correspond(points, normals, self._rejection, state.triangle)
         weight = found.accepted.astype(np.float64)
         gap = np.einsum("vc,vc->v", found.points - points, found.normals)
         residual = float((weight * np.abs(gap)).sum() / max(weight.sum(), 1))
@@ -160,7 +161,7 @@ class _LevelSolver:
 
         change = conjugate_gradients(apply, right, self._precondition, self._config.solver_steps)
         movement = float(np.linalg.norm(change, axis=1).mean())
-        return NonrigidState(state.displacement + change, float(weight.mean()), residual, movement)
+        return NonrigidState(state.displacement + change, found.triangle, float(weight.mean()), residual, movement)
 
     def terminate(self, state: NonrigidState) -> Status | None:
         if not np.isfinite(state.displacement).all():
@@ -182,7 +183,7 @@ def nonrigid_icp(
     vertices then move less than ten times the tolerance.
     """
     rest = RestShape(template, config.bending_length_mm)
-    state = NonrigidState(np.zeros_like(template.vertices), 1.0, np.inf, np.inf)
+    state = NonrigidState(np.zeros_like(template.vertices), None, 1.0, np.inf, np.inf)
     history: list[float] = []
     status, steps = Status.EXHAUSTED, 0
     for level in config.levels:

@@ -1,0 +1,133 @@
+"""The named parts protocols are built from: crops, distances, reductions."""
+
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32
+
+from ops.errors import DegeneratePointsError
+from ops.mesh import Mesh, submesh
+from ops.registration.surface import Rejection, Surface, vertex_areas, vertex_normals
+
+OUTER_EYES = (36, 45)
+INNER_EYES = (39, 42)
+NOSE_TIP = 30
+NOSE_BASE = 33
+NOSE_BRIDGE = 27
+CHIN = 8
+BROWS = slice(17, 27)
+SEVEN_POINTS = (36, 39, 42, 45, 33, 48, 54)
+"""Eye corners, base of the nose, mouth corners."""
+
+_LOOK = Rejection(border=True, min_normal_cosine=0.0)
+
+
+class DistanceKind(Enum):
+    """How far a point lies from a surface."""
+
+    SURFACE = "surface"
+    """To the closest point."""
+    PLANE = "plane"
+    """To the tangent plane at the closest point."""
+
+
+class Reduction(Enum):
+    """How the distances of one direction become one number."""
+
+    MEAN = "mean"
+    RMSE = "rmse"
+
+
+class Distances(NamedTuple):
+    """Distances of points with the weights of their average."""
+
+    values_mm: Float[np.ndarray, " point"]
+    weights: Float[np.ndarray, " point"]
+
+
+def sphere_crop(
+    points: Float[np.ndarray, "point 3"], centre: Float[np.ndarray, "3"], radius: float
+) -> Bool[np.ndarray, " point"]:
+    """Points closer to the centre than the radius."""
+    return np.linalg.norm(points - centre, axis=1) < radius
+
+
+def in_whole_triangles(
+    inside: Bool[np.ndarray, " vertex"], triangles: Int32[np.ndarray, "triangle 3"]
+) -> Bool[np.ndarray, " vertex"]:
+    """Vertices of triangles whose three corners are inside."""
+    kept = np.zeros_like(inside)
+    kept[triangles[inside[triangles].all(1)].ravel()] = True
+    return kept
+
+
+def below_forehead(
+    points: Float[np.ndarray, "point 3"], landmarks: Float[np.ndarray, "68 3"], margin_mm: float
+) -> Bool[np.ndarray, " point"]:
+    """Points no further than the margin above the highest brow landmark, up being from chin to nose bridge."""
+    up = landmarks[NOSE_BRIDGE] - landmarks[CHIN]
+    up = up / np.linalg.norm(up)
+    limit = np.nanmax(landmarks[BROWS] @ up) + margin_mm
+    return points @ up <= limit
+
+
+def crop_mesh(mesh: Mesh, inside: Bool[np.ndarray, " vertex"]) -> Mesh:
+    """The triangles whose corners are all inside.
+
+    Raises:
+        DegeneratePointsError: none are.
+    """
+    part, _ = submesh(mesh, in_whole_triangles(inside, mesh.triangles))
+    if len(part.triangles) == 0:
+        raise DegeneratePointsError("the crop holds no surface: check the landmarks and the unit")
+    return part
+
+
+def distances_to_surface(points: Mesh, surface: Surface, kind: DistanceKind) -> Distances:
+    """Distance of every vertex of a mesh, weighted by its area, so that tessellation does not matter."""
+    found = surface.correspond(points.vertices, None, Rejection(border=False))
+    return Distances(_measure(points.vertices, found.points, found.normals, kind), vertex_areas(points))
+
+
+def facing_distances(points: Mesh, surface: Surface, kind: DistanceKind) -> Distances:
+    """The same over vertices that meet the surface inside its border and face the same way.
+
+    What a scan does not show (the mouth's inside, eyeballs behind lids, holes) has no counterpart to be far from.
+    """
+    found = surface.correspond(points.vertices, vertex_normals(points), _LOOK)
+    keep = found.accepted
+    values = _measure(points.vertices[keep], found.points[keep], found.normals[keep], kind)
+    return Distances(values, vertex_areas(points)[keep])
+
+
+def reduce_distances(distances: Distances, reduction: Reduction) -> float:
+    """The weighted mean or root mean square.
+
+    Raises:
+        DegeneratePointsError: there are no distances.
+    """
+    if len(distances.values_mm) == 0 or distances.weights.sum() <= 0:
+        raise DegeneratePointsError("no point of one mesh has a counterpart on the other: check the alignment")
+    values = distances.values_mm if reduction is Reduction.MEAN else np.square(distances.values_mm)
+    mean = float(np.average(values, weights=distances.weights))
+    return mean if reduction is Reduction.MEAN else mean**0.5
+
+
+def quantile(distances: Distances, share: float) -> float:
+    """The weighted quantile: the smallest distance that at least this share of the weight does not exceed."""
+    order = np.argsort(distances.values_mm, kind="stable")
+    cumulative = np.cumsum(distances.weights[order])
+    position = int(np.searchsorted(cumulative, share * cumulative[-1]))
+    return float(distances.values_mm[order][min(position, len(order) - 1)])
+
+
+def _measure(
+    points: Float[np.ndarray, "point 3"],
+    feet: Float[np.ndarray, "point 3"],
+    normals: Float[np.ndarray, "point 3"],
+    kind: DistanceKind,
+) -> Float[np.ndarray, " point"]:
+    if kind is DistanceKind.SURFACE:
+        return np.linalg.norm(points - feet, axis=1)
+    return np.abs(np.einsum("pc,pc->p", points - feet, normals))
