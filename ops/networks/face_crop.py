@@ -1,6 +1,9 @@
 """Square crops of detected faces and the way back, shared by the landmark networks."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
@@ -16,6 +19,8 @@ class CropView:
     """Factor on the side of the crop."""
     rotation_rad: float = 0.0
     """Turn of the crop, clockwise as seen on the image."""
+    rise: float = 0.0
+    """How far the crop's centre lies above the box's centre, in longer sides of the box."""
 
 
 MIRRORED_68: Int[np.ndarray, " 68"] = np.concatenate(
@@ -34,19 +39,50 @@ MIRRORED_68: Int[np.ndarray, " 68"] = np.concatenate(
 """Which of the 68 points each becomes in a mirrored image."""
 
 
+class FaceCrops(NamedTuple):
+    """Crops of several faces, every view of the first face first."""
+
+    images: UInt8[np.ndarray, "crop side side 3"]
+    crop_from_image: Float[np.ndarray, "crop 2 3"]
+
+
+def crop_faces(
+    image_rgb: UInt8[np.ndarray, "height width 3"],
+    boxes_xyxy_px: Float32[np.ndarray, "face 4"],
+    points_px: Float32[np.ndarray, "face 5 2"],
+    views: Sequence[CropView],
+    side_px: int,
+) -> FaceCrops:
+    """Every view of every face of an image; at least one face."""
+    reach = max(view.scale / math.sqrt(2) + abs(view.rise) for view in views)
+    finest_px = 2 * side_px / min(view.scale for view in views)
+    images: list[UInt8[np.ndarray, "side side 3"]] = []
+    affines: list[Float[np.ndarray, "2 3"]] = []
+    for box, points in zip(boxes_xyxy_px, points_px, strict=True):
+        part, part_from_image = reduced_surroundings(image_rgb, box, reach, finest_px)
+        image_from_part = invert_affine(part_from_image)
+        for view in views:
+            affine = upright_crop(box, points, view, side_px)
+            images.append(sample_crop(part, compose_affines(affine, image_from_part), side_px))
+            affines.append(affine)
+    return FaceCrops(np.stack(images), np.stack(affines))
+
+
 def upright_crop(
     box_xyxy_px: Float[np.ndarray, "4"], points_px: Float[np.ndarray, "5 2"], view: CropView, side_px: int
 ) -> Float[np.ndarray, "2 3"]:
     """The affine that takes image pixels to a square crop about a face, with the eyes level.
 
-    The crop's centre is the box's centre and its side `view.scale` times the box's longer side.
+    The crop's side is `view.scale` times the box's longer side.
     """
     left, top, right, bottom = box_xyxy_px.astype(np.float64)
     eyes = (points_px[1] - points_px[0]).astype(np.float64)
     angle = np.arctan2(eyes[1], eyes[0]) + view.rotation_rad
-    zoom = side_px / (max(right - left, bottom - top, 1.0) * view.scale)
-    linear = zoom * np.array(((np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))))
-    offset = side_px / 2 - linear @ np.array(((left + right) / 2, (top + bottom) / 2))
+    longer = max(right - left, bottom - top, 1.0)
+    turn = np.array(((np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))))
+    linear = turn * side_px / (longer * view.scale)
+    centre = np.array(((left + right) / 2, (top + bottom) / 2)) - view.rise * longer * turn[1]
+    offset = side_px / 2 - linear @ centre
     affine = np.concatenate((linear, offset[:, None]), 1)
     if view.flip:
         affine[0] *= -1
@@ -55,21 +91,25 @@ def upright_crop(
 
 
 def reduced_surroundings(
-    image_rgb: UInt8[np.ndarray, "height width 3"], box_xyxy_px: Float[np.ndarray, "4"], side_px: int
+    image_rgb: UInt8[np.ndarray, "height width 3"],
+    box_xyxy_px: Float[np.ndarray, "4"],
+    reach: float,
+    side_px: float,
 ) -> tuple[UInt8[np.ndarray, "rows columns 3"], Float[np.ndarray, "2 3"]]:
-    """The image around a face at no more than twice the resolution of its crops, and the affine into it.
+    """The image within `reach` longer sides of a box's centre, reduced so that the box is at most `side_px` long.
 
-    Cut out and reduced by area averaging once, so that many crops of one face neither alias nor cost much.
+    Cut out and reduced by area averaging once, so that many crops of one face neither alias nor cost much. Returns the
+    affine from the image as well.
     """
     import cv2
 
     height, width = image_rgb.shape[:2]
     left, top, right, bottom = (float(edge) for edge in box_xyxy_px)
-    reach = max(right - left, bottom - top, 1.0)
-    x0, x1 = _span((left + right) / 2 - reach, (left + right) / 2 + reach, width)
-    y0, y1 = _span((top + bottom) / 2 - reach, (top + bottom) / 2 + reach, height)
+    longer = max(right - left, bottom - top, 1.0)
+    x0, x1 = _span((left + right) / 2 - reach * longer, (left + right) / 2 + reach * longer, width)
+    y0, y1 = _span((top + bottom) / 2 - reach * longer, (top + bottom) / 2 + reach * longer, height)
     part = np.ascontiguousarray(image_rgb[y0:y1, x0:x1])
-    zoom = min(1.0, 2 * side_px / reach)
+    zoom = min(1.0, side_px / longer)
     columns, rows = max(1, round((x1 - x0) * zoom)), max(1, round((y1 - y0) * zoom))
     if zoom < 1:
         part = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA))

@@ -7,24 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from ops.errors import MissingModelFileError, ModelFormatError
-from ops.networks.face_crop import (
-    MIRRORED_68,
-    CropView,
-    compose_affines,
-    invert_affine,
-    points_in_image,
-    reduced_surroundings,
-    sample_crop,
-    upright_crop,
-)
+from ops.networks.face_crop import MIRRORED_68, CropView, crop_faces, points_in_image
 
 FAN_SIDE_PX = 256
-FAN_VIEW = CropView(scale=1.5)
-"""FAN was trained on crops that leave a margin around the face."""
+FAN_VIEW = CropView(scale=2.1, rise=0.12)
+"""FAN was trained on crops with a margin around the face, centred above the middle of the box."""
+LOWEST_HEAT = 1e-4
+"""Heat below this fraction of the peak counts as this when the peak is interpolated."""
 MAX_BATCH = 8
 
 
@@ -44,15 +37,9 @@ class FanLandmarks:
         """The points of every detected face, pixels of the image."""
         if len(boxes_xyxy_px) == 0:
             return np.zeros((0, 68, 2), np.float32)
-        crops: list[UInt8[np.ndarray, "side side 3"]] = []
-        affines: list[np.ndarray] = []
-        for box, points in zip(boxes_xyxy_px, points_px, strict=True):
-            part, part_from_image = reduced_surroundings(image_rgb, box, FAN_SIDE_PX)
-            affine = upright_crop(box, points, FAN_VIEW, FAN_SIDE_PX)
-            crops.append(sample_crop(part, compose_affines(affine, invert_affine(part_from_image)), FAN_SIDE_PX))
-            affines.append(affine)
-        found = self._run(np.stack(crops)) * FAN_SIDE_PX
-        placed = [points_in_image(points, affine, FAN_VIEW) for points, affine in zip(found, affines, strict=True)]
+        crops = crop_faces(image_rgb, boxes_xyxy_px, points_px, (FAN_VIEW,), FAN_SIDE_PX)
+        found = self._run(crops.images) * FAN_SIDE_PX
+        placed = [points_in_image(*face, FAN_VIEW) for face in zip(found, crops.crop_from_image, strict=True)]
         return np.stack(placed).astype(np.float32)
 
     def _run(self, crops: UInt8[np.ndarray, "crop side side 3"]) -> Float32[np.ndarray, "crop 68 2"]:
@@ -71,24 +58,34 @@ class FanLandmarks:
 def decode_heat_maps(maps: Float[Tensor, "image point height width"]) -> Float[Tensor, "image point 2"]:
     """The peaks of heat maps as (x, y) fractions of the map's width and height.
 
-    Around the highest cell, the peak of the parabola through it and its two neighbours on each axis: exact for a
-    sampled parabola, within 0.02 cells for a Gaussian of deviation 1. Cells on the border stay whole.
+    On each axis the peak of the Gaussian through the highest cell and its two neighbours, exact for sampled Gaussians.
+    Cells on the border stay whole.
     """
     height, width = maps.shape[-2:]
     best = maps.flatten(-2).argmax(-1)
     row, column = best // width, best % width
-    offsets: list[Tensor] = []
-    for position, size, row_step, column_step in ((column, width, 0, 1), (row, height, 1, 0)):
-        inside = (position > 0) & (position < size - 1)
-        reach = inside.long()
-        before = _at(maps, row - row_step * reach, column - column_step * reach)
-        after = _at(maps, row + row_step * reach, column + column_step * reach)
-        curvature = before + after - 2 * _at(maps, row, column)
-        offset = 0.5 * (before - after) / torch.where(curvature < 0, curvature, -torch.ones_like(curvature))
-        offsets.append(torch.where(inside & (curvature < 0), offset.clamp(-0.5, 0.5), torch.zeros_like(offset)))
-    x = (column + 0.5 + offsets[0]) / width
-    y = (row + 0.5 + offsets[1]) / height
+    x = (column + 0.5 + _peak_offset(maps, best, column, width, 1)) / width
+    y = (row + 0.5 + _peak_offset(maps, best, row, height, width)) / height
     return torch.stack((x, y), -1)
+
+
+def _peak_offset(
+    maps: Float[Tensor, "image point height width"],
+    best: Int64[Tensor, "image point"],
+    position: Int64[Tensor, "image point"],
+    size: int,
+    stride: int,
+) -> Float[Tensor, "image point"]:
+    """How far the peak lies from the centre of the best cell on one axis, in cells, within half a cell."""
+    inside = (position > 0) & (position < size - 1)
+    step = inside.long() * stride
+    heat = maps.flatten(-2).gather(-1, torch.stack((best - step, best, best + step), -1))
+    floor = (heat[..., 1:2] * LOWEST_HEAT).clamp_min(torch.finfo(heat.dtype).tiny)
+    before, peak, after = torch.maximum(heat, floor).log().unbind(-1)
+    curvature = before + after - 2 * peak
+    curved = inside & (curvature < 0)
+    offset = 0.5 * (after - before) / -torch.where(curved, curvature, -torch.ones_like(curvature))
+    return torch.where(curved, offset.clamp(-0.5, 0.5), torch.zeros_like(offset))
 
 
 def load_fan(path: Path, device: str = "cpu") -> FanLandmarks:

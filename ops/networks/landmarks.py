@@ -10,15 +10,7 @@ from jaxtyping import Float32, UInt8
 from torch import nn
 
 from ops.errors import ModelFormatError
-from ops.networks.face_crop import (
-    CropView,
-    compose_affines,
-    invert_affine,
-    points_in_image,
-    reduced_surroundings,
-    sample_crop,
-    upright_crop,
-)
+from ops.networks.face_crop import CropView, crop_faces, points_in_image
 from ops.networks.onnx_graph import OnnxGraph
 
 PFLD_SIDE_PX = 112
@@ -57,17 +49,10 @@ class PfldLandmarks:
         """The points of every detected face, pixels of the image."""
         if len(boxes_xyxy_px) == 0:
             return np.zeros((0, 68, 2), np.float32)
-        crops: list[UInt8[np.ndarray, "side side 3"]] = []
-        affines: list[np.ndarray] = []
-        for box, points in zip(boxes_xyxy_px, points_px, strict=True):
-            part, part_from_image = reduced_surroundings(image_rgb, box, PFLD_SIDE_PX)
-            for view in self._views:
-                affine = upright_crop(box, points, view, PFLD_SIDE_PX)
-                crops.append(sample_crop(part, compose_affines(affine, invert_affine(part_from_image)), PFLD_SIDE_PX))
-                affines.append(affine)
-        found = self._run(np.stack(crops)) * PFLD_SIDE_PX
+        crops = crop_faces(image_rgb, boxes_xyxy_px, points_px, self._views, PFLD_SIDE_PX)
+        found = self._run(crops.images) * PFLD_SIDE_PX
         views = self._views * len(boxes_xyxy_px)
-        placed = [points_in_image(*item) for item in zip(found, affines, views, strict=True)]
+        placed = [points_in_image(*item) for item in zip(found, crops.crop_from_image, views, strict=True)]
         return np.stack(placed).reshape(len(boxes_xyxy_px), len(self._views), 68, 2).mean(1).astype(np.float32)
 
     def _run(self, crops: UInt8[np.ndarray, "crop side side 3"]) -> Float32[np.ndarray, "crop 68 2"]:
