@@ -69,6 +69,19 @@ def read_expression_basis(files: ExpressionFiles | None, vertices: int) -> Expre
     return ExpressionBasis(mean * MILLIMETRES_PER_MICROMETRE, basis * np.float32(MILLIMETRES_PER_MICROMETRE), kept)
 
 
+def read_mode_deviations(path: Path, modes: int) -> Float[np.ndarray, " mode"]:
+    """The standard deviations `sigma_exp` of so many expression modes.
+
+    Raises:
+        MissingModelFileError: there is no such file.
+        ModelFormatError: it holds something else.
+    """
+    sigma = read_mat(path, ("sigma_exp",))["sigma_exp"].ravel().astype(np.float64)
+    if len(sigma) != modes or not (sigma > 0).all():
+        raise ModelFormatError(f"expected {modes} positive numbers in sigma_exp of {path}, got {sigma}")
+    return sigma
+
+
 def _read_mat_basis(path: Path) -> tuple[Float[np.ndarray, "kept 3"], Float[np.ndarray, "mode kept 3"]]:
     content = read_mat(path, ("mu_exp", "w_exp", "sigma_exp"))
     mean = as_points(content["mu_exp"], "mu_exp")
