@@ -1,0 +1,142 @@
+"""Starting Ray or joining it, and refusing at once what it could never schedule."""
+
+import logging
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ops.errors import ConfigurationError
+from pipeline.stage import Placement
+
+PREPARE_CPUS = 0.5
+"""Logical CPUs of a worker that reads, detects and aligns: it waits for the fit most of the time."""
+LEAST_FIT_CPUS = 0.25
+"""Logical CPUs of a fit worker at least: more than four of them on a core is refused."""
+BYTES_A_WORKER = 2 << 30
+"""Memory to allow for a fit worker on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Where and how wide a run is; no part of what it computes."""
+
+    address: str | None = None
+    """An existing Ray cluster, such as auto; default: the cluster of RAY_ADDRESS, else one on this machine."""
+    num_gpus: int | None = None
+    """GPUs to use; default: all there are. 0 fits on the CPU."""
+    fit_workers: int | None = None
+    """Worker processes that fit; default: one a GPU, or one a CPU core."""
+    prepare_workers: int | None = None
+    """Worker processes that read, detect and align; default: one for eight that fit."""
+    fit_batch: int | None = None
+    """Images fitted together; default: 32 on a GPU, 8 on the CPU."""
+    stall_timeout_s: float = 21_600.0
+    """A run in which no shard moves for so long is ended."""
+    dashboard: bool = False
+    """Start Ray's dashboard, on this machine only."""
+
+    def __post_init__(self) -> None:
+        counts = (self.fit_workers, self.prepare_workers, self.fit_batch)
+        if any(count is not None and count < 1 for count in counts) or (self.num_gpus or 0) < 0:
+            raise ConfigurationError(
+                "expected fit_workers, prepare_workers and fit_batch of at least 1 and num_gpus of at least 0, got "
+                f"{counts[0]}, {counts[1]}, {counts[2]} and {self.num_gpus}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pools:
+    """The two worker pools of a reconstruction, and the device of the fit."""
+
+    prepare: Placement
+    fit: Placement
+    device: str
+    fit_batch: int
+
+
+def plan_pools(config: ClusterConfig, *, cpus: float, gpus: int, memory_bytes: float, shards: int) -> Pools:
+    """Sizes for so many CPUs, GPUs, bytes of memory and shards to do; by default they fill what there is."""
+    use_gpus = gpus if config.num_gpus is None else config.num_gpus
+    whole = max(1, int(cpus))
+    default = use_gpus or max(1, min(whole, shards, int(memory_bytes // BYTES_A_WORKER)))
+    workers = config.fit_workers or default
+    prepare = config.prepare_workers or max(1, workers // 8)
+    share = (cpus - prepare * PREPARE_CPUS) / workers
+    return Pools(
+        prepare=Placement(workers=prepare, cpus=PREPARE_CPUS),
+        fit=Placement(
+            workers=workers,
+            cpus=max(LEAST_FIT_CPUS, min(share, 1.0)) if use_gpus else max(LEAST_FIT_CPUS, share),
+            threads=max(1, whole // workers),
+            gpus=use_gpus / workers,
+        ),
+        device="cuda" if use_gpus else "cpu",
+        fit_batch=config.fit_batch or (32 if use_gpus else 8),
+    )
+
+
+def check_fits(pools: Sequence[Placement], resources: Mapping[str, float]) -> None:
+    """Refuse pools that would wait for ever.
+
+    Raises:
+        ConfigurationError: more CPUs or GPUs are declared than the cluster has.
+    """
+    for name, needed in (
+        ("CPU", sum(pool.workers * pool.cpus for pool in pools)),
+        ("GPU", sum(pool.workers * pool.gpus for pool in pools)),
+    ):
+        if needed > resources.get(name, 0.0) + 1e-6:
+            raise ConfigurationError(
+                f"the workers need {needed:g} {name}s and the cluster has {resources.get(name, 0.0):g}: "
+                "lower --fit-workers, --prepare-workers or --num-gpus"
+            )
+
+
+@contextmanager
+def ray_session(config: ClusterConfig) -> Generator[Any]:
+    """Ray, quiet: the one already running in this process, the cluster asked for, or a local one that ends here."""
+    # Workers of a local Ray inherit these. By default they would run at the lowest priority.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+
+    if ray.is_initialized():
+        _quieten(config)
+        yield ray
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if config.address or os.environ.get("RAY_ADDRESS"):
+        options["address"] = config.address or os.environ["RAY_ADDRESS"]
+    else:
+        options |= {"num_cpus": local_cpus(), "include_dashboard": config.dashboard}
+        options |= {"dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
+        if config.num_gpus == 0:
+            options["num_gpus"] = 0
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(f"Ray could not be started or joined: {error}") from error
+    try:
+        _quieten(config)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def local_cpus() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quieten(config: ClusterConfig) -> None:
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = config.stall_timeout_s
+    context.max_errored_blocks = 0

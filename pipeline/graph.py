@@ -1,0 +1,58 @@
+"""The pipeline as flat lists of stages."""
+
+from ops.weights.bundle import ModelBundle
+from pipeline.alignment import AlignFaces
+from pipeline.cluster import Pools
+from pipeline.config import ReconstructConfig
+from pipeline.detection import DetectFaces
+from pipeline.fitting import FitFaces
+from pipeline.frames import ReadFrames
+from pipeline.schema import ModelSizes
+from pipeline.stage import Fused, Stage
+from pipeline.writing import CommitOnce, CountAttempt, WriteShard
+
+
+def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
+    """From planned items to aligned crops, in one worker: images do not travel between processes."""
+    return Fused(
+        stages=(
+            CountAttempt(root=config.output),
+            ReadFrames(frames=config.plan.frames),
+            DetectFaces(
+                detector=bundle.detector,
+                landmarks=bundle.landmarks,
+                recognition=bundle.recognition,
+                config=config.detection,
+            ),
+            AlignFaces(side_px=config.fit.render_px),
+        )
+    )
+
+
+def commit_stages(
+    config: ReconstructConfig, bundle: ModelBundle, sizes: ModelSizes, pools: Pools, fingerprint: str
+) -> Stage:
+    """From aligned crops to a committed shard, in one worker: what is fitted is on disk before it is reported."""
+    return CommitOnce(
+        root=config.output,
+        stages=Fused(
+            stages=(
+                FitFaces(
+                    bundle=bundle,
+                    config=config.fit,
+                    sizes=sizes,
+                    device=pools.device,
+                    batch_images=pools.fit_batch,
+                ),
+                WriteShard(
+                    root=config.output,
+                    bundle=bundle,
+                    sizes=sizes,
+                    device=pools.device,
+                    mesh_formats=config.mesh_formats,
+                    method=f"ganfit {config.preset}",
+                    fingerprint=fingerprint,
+                ),
+            )
+        ),
+    )
