@@ -8,7 +8,8 @@ and the height h = (y - y of landmark 28) / (1.25 D):
     v = 0.5 + 0.4 g(h)                  g(h) = h for |h| <= 1, sign(h) (1 + 0.25 (1 - 1 / |h|)) beyond
 
 So the front half turn and 1.25 D above and below the nose bridge share 80 % of the square's width and height, and a
-whole head fits into the rest. Triangles across the seam at the back end at u = 1.
+whole head fits into the rest. Triangles across the seam at the back end at u = 1. Surface that hides behind other
+surface as seen from the axis (lid rims, nostrils, inner lips) shares its texels with it.
 """
 
 import math
