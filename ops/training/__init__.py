@@ -1,0 +1,1 @@
+"""Training of the small networks that belong to the face world, on pictures rendered from it."""
