@@ -19,6 +19,8 @@ from ops.registration.solver import Status
 from ops.registration.surface import Correspondences, Rejection, Surface
 
 MIN_CORRESPONDENCES = 30
+DAMPING = 1e-3
+"""Against the mean squared movement of a point by one motion."""
 
 
 class Metric(Enum):
@@ -122,30 +124,36 @@ def _plane_step(
     anchors: tuple[Float[np.ndarray, "anchor 3"], Float[np.ndarray, "anchor 3"], float],
     scale: ScaleRule,
 ) -> Alignment:
-    """One Gauss-Newton step of sum w (n . (s R (x - c) + c + t - y))^2 plus the anchors' point distances."""
+    """One damped Gauss-Newton step of sum w (n . (s R (x - c) + c + t - y))^2 plus the anchors' point distances.
+
+    A flat or round patch leaves directions undetermined; the damping does not move along them.
+    """
     centre = source.mean(0)
-    arm = source - centre
-    columns = [np.cross(arm, normals), normals]
-    if scale is not ScaleRule.RIGID:
-        columns.append(np.einsum("pc,pc->p", arm, normals)[:, None])
-    jacobian = np.concatenate(columns, axis=1)
+    size = float(np.sqrt(np.square(source - centre).sum(1).mean()))
+    jacobian = _motions((source - centre) / size, normals, scale)
     misfit = np.einsum("pc,pc->p", target - source, normals)
     normal_matrix = (jacobian * weights[:, None]).T @ jacobian
     right = (jacobian * weights[:, None]).T @ misfit
     moved, held, anchor_weight = anchors
     for axis in np.eye(3):
-        arm = moved - centre
-        columns = [np.cross(arm, axis), np.broadcast_to(axis, moved.shape)]
-        if scale is not ScaleRule.RIGID:
-            columns.append((arm @ axis)[:, None])
-        rows = np.concatenate(columns, axis=1)
+        rows = _motions((moved - centre) / size, np.broadcast_to(axis, moved.shape), scale)
         normal_matrix += anchor_weight * rows.T @ rows
         right += anchor_weight * rows.T @ ((held - moved) @ axis)
-    # A flat or round patch leaves directions undetermined: the pseudo-inverse does not move along them.
-    step = np.linalg.pinv(normal_matrix, rcond=1e-10, hermitian=True) @ right
-    rotation = _rotation(step[:3])
-    factor = 1 + float(step[6]) if scale is not ScaleRule.RIGID else 1.0
+    normal_matrix += DAMPING * weights.sum() * np.eye(len(right))
+    step = np.linalg.solve(normal_matrix, right)
+    rotation = _rotation(step[:3] / size)
+    factor = 1 + float(step[6]) / size if scale is not ScaleRule.RIGID else 1.0
     return Alignment(rotation, centre + step[3:6] - factor * rotation @ centre, factor)
+
+
+def _motions(
+    arm: Float[np.ndarray, "point 3"], direction: Float[np.ndarray, "point 3"], scale: ScaleRule
+) -> Float[np.ndarray, "point motion"]:
+    """Movement along a direction by each of three rotations, three translations and, where asked for, growth."""
+    columns = [np.cross(arm, direction), direction]
+    if scale is not ScaleRule.RIGID:
+        columns.append(np.einsum("pc,pc->p", arm, direction)[:, None])
+    return np.concatenate(columns, axis=1)
 
 
 def _rotation(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:

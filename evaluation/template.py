@@ -1,0 +1,72 @@
+"""The template that is registered to scans: made from a shape model or an OBJ, stored beside the registrations."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from evaluation.parts import OUTER_EYES
+from ops.errors import ConfigurationError, GanfitError, UnitsError
+from ops.mesh import Mesh, read_mesh, submesh
+from ops.morphable_model import MorphableModel
+from ops.registration.register import Template
+
+LANDMARK_COUNT = 68
+EYE_DISTANCE_MM = (60.0, 130.0)
+
+
+def template_from_model(model: MorphableModel) -> tuple[Template, Int[np.ndarray, " kept"]]:
+    """The mean face of a shape model, its `face` region only, with the region's vertices in the whole model."""
+    whole = Mesh(model.mean_mm.double().cpu().numpy(), model.triangles.int().cpu().numpy())
+    mesh, index = submesh(whole, model.regions["face"].cpu().numpy())
+    new_from_old = np.full(len(whole.vertices), -1, dtype=np.int64)
+    new_from_old[index] = np.arange(len(index))
+    landmarks = new_from_old[model.landmarks.cpu().numpy()]
+    if (landmarks < 0).any():
+        raise ConfigurationError(
+            f"expected all 68 landmarks inside the model's face region, landmark {int(landmarks.argmin())} is outside"
+        )
+    return Template(mesh=mesh, landmarks=landmarks), index
+
+
+def template_from_obj(mesh_path: Path, landmarks_path: Path) -> Template:
+    """A mesh in millimetres, or in units of 100 mm, with a text file of its 68 landmark vertices (from 0, iBUG order).
+
+    Raises:
+        ConfigurationError: not 68 vertex numbers.
+        UnitsError: an outer-eye distance that neither unit explains.
+    """
+    mesh = read_mesh(mesh_path)
+    try:
+        landmarks = np.array(landmarks_path.read_text().replace(",", " ").split(), dtype=np.int64)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{landmarks_path}: expected {LANDMARK_COUNT} vertex numbers ({error})") from error
+    if landmarks.shape != (LANDMARK_COUNT,):
+        raise ConfigurationError(f"{landmarks_path}: expected {LANDMARK_COUNT} vertex numbers, got {landmarks.size}")
+    template = Template(mesh=mesh, landmarks=landmarks)
+    eyes = float(np.linalg.norm(np.subtract(*template.landmarks_mm[list(OUTER_EYES)])))
+    for factor in (1.0, 100.0):
+        if EYE_DISTANCE_MM[0] <= eyes * factor <= EYE_DISTANCE_MM[1]:
+            return Template(mesh=Mesh(mesh.vertices * factor, mesh.triangles), landmarks=landmarks)
+    raise UnitsError(
+        f"{mesh_path}: the outer eye corners are {eyes:.4g} apart; expected about 90 (mm) or 0.9 (units of 100 mm)"
+    )
+
+
+def save_template(template: Template, path: Path) -> None:
+    """Write vertices (mm), triangles and landmarks as .npz."""
+    np.savez(path, vertices_mm=template.mesh.vertices, triangles=template.mesh.triangles, landmarks=template.landmarks)
+
+
+def load_template(path: Path) -> Template:
+    """Read what `save_template` wrote.
+
+    Raises:
+        ConfigurationError: missing or another kind of file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            mesh = Mesh(stored["vertices_mm"].astype(np.float64), stored["triangles"].astype(np.int32))
+            return Template(mesh=mesh, landmarks=stored["landmarks"].astype(np.int64))
+    except (OSError, ValueError, KeyError, GanfitError) as error:
+        raise ConfigurationError(f"{path}: expected a template written by jobs.register_micc ({error})") from error
