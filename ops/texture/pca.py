@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.linear_basis import linear_basis
 
 FORMAT = "ganfit-pca-texture-v1"
 SMALLEST_LEVEL = 32
@@ -57,15 +57,15 @@ class PcaTexture:
             ConfigurationError: a level this model does not have.
         """
         mean, basis = self._at(self.resolution if level is None else level)
-        return torch.addmm(mean.flatten(), latent, basis.flatten(1)).unflatten(1, mean.shape)
+        return linear_basis(latent, basis.flatten(1), mean.flatten().expand(len(latent), -1)).unflatten(1, mean.shape)
 
     def constrain(self, latent: Float[Tensor, "image latent"]) -> Float[Tensor, "image latent"]:
         """Clamp every coefficient to three standard deviations."""
         return latent.clamp(-PLAUSIBLE_DEVIATIONS, PLAUSIBLE_DEVIATIONS)
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "PcaTexture":
         """The same model on another device."""
-        return type(self)(mean=self.mean.to(device), basis=self.basis.to(device), uv_layout=self.uv_layout)
+        return PcaTexture(mean=self.mean.to(device), basis=self.basis.to(device), uv_layout=self.uv_layout)
 
     def _at(self, level: int) -> tuple[Tensor, Tensor]:
         """Mean and basis averaged down to a level, computed once."""

@@ -20,8 +20,10 @@ from torch import Tensor
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.appearance import Appearance, sample_appearance
 from ops.faceworld.canonical import EYE_X_MM, EYE_Y_MM, MOUTH_Y_MM, CanonicalMap, Part, brow_middle, bump
+from ops.faceworld.shape import UV_LAYOUT as FACEWORLD_LAYOUT
+from ops.faceworld.shape import faceworld_canonical_map
 from ops.morphable_model import MorphableModel
-from ops.texture.layout import canonical_map, procedural_layout
+from ops.texture.layout import canonical_map
 from ops.texture.pca import PcaTexture, fit_pca_texture, load_pca_texture, save_pca_texture
 
 RECIPE_VERSION = 1
@@ -39,6 +41,8 @@ class TextureRecipe:
     """Number of modes."""
     sample_count: int = 1200
     """Number of painted faces."""
+    hair: bool = False
+    """Whether hair is painted on the scalp; a set for photographs has none, so that foreheads stay skin."""
     freedom: float = 0.16
     """Scale of the smooth tonal fields; see `sample_appearance`."""
     seed: int = 0
@@ -50,11 +54,16 @@ def load_or_build_texture(model: MorphableModel, cache_dir: Path, recipe: Textur
 
     The model must carry the layout the texture is wanted on (see `procedural_layout`).
     """
-    recipe = recipe or TextureRecipe()
+    recipe = recipe or default_recipe(model)
     path = texture_path(model, cache_dir, recipe)
     if not path.is_file():
         save_pca_texture(build_texture(model, recipe), path)
     return load_pca_texture(path)
+
+
+def default_recipe(model: MorphableModel) -> TextureRecipe:
+    """The recipe for a model: only the face world's own people wear painted hair."""
+    return TextureRecipe(hair=model.metadata.uv_layout == FACEWORLD_LAYOUT)
 
 
 def texture_path(model: MorphableModel, cache_dir: Path, recipe: TextureRecipe) -> Path:
@@ -67,10 +76,21 @@ def texture_path(model: MorphableModel, cache_dir: Path, recipe: TextureRecipe) 
 
 def build_texture(model: MorphableModel, recipe: TextureRecipe) -> PcaTexture:
     """Paint the faces and find their principal components; deterministic."""
-    canvas = canonical_map(model, recipe.resolution)
+    canvas = canvas_for(model, recipe.resolution)
     samples = paint_samples(canvas, recipe)
     weight = torch.from_numpy(texel_weight(canvas))
     return fit_pca_texture(samples, weight, mode_count=recipe.mode_count, uv_layout=model.metadata.uv_layout)
+
+
+def canvas_for(model: MorphableModel, side: int) -> CanonicalMap:
+    """Canonical coordinates of the texels of any layout that can be painted.
+
+    Raises:
+        ConfigurationError: another layout.
+    """
+    if model.metadata.uv_layout == FACEWORLD_LAYOUT:
+        return faceworld_canonical_map(side)
+    return canonical_map(model, side)
 
 
 def paint_samples(canvas: CanonicalMap, recipe: TextureRecipe) -> Tensor:
@@ -80,7 +100,7 @@ def paint_samples(canvas: CanonicalMap, recipe: TextureRecipe) -> Tensor:
     samples = torch.empty(recipe.sample_count, 3, side, side, dtype=torch.float16)
     for index in range(recipe.sample_count):
         rng = np.random.default_rng((recipe.seed, index))
-        samples[index] = torch.from_numpy(paint(_bare_appearance(rng, recipe.freedom)))
+        samples[index] = torch.from_numpy(paint(_plain_appearance(rng, recipe)))
     return samples
 
 
@@ -100,10 +120,8 @@ def texel_weight(canvas: CanonicalMap) -> Float32[np.ndarray, "side side"]:
     return np.where(canvas.part > Part.EYEBALL, BACKGROUND_WEIGHT, weight).astype(np.float32)
 
 
-def _bare_appearance(rng: np.random.Generator, freedom: float) -> Appearance:
-    """A face without hair and without what linear modes cannot carry: spots at random places, pores, streaks."""
-    look = sample_appearance(rng, hair=False, detail=0.0, freedom=freedom)
+def _plain_appearance(rng: np.random.Generator, recipe: TextureRecipe) -> Appearance:
+    """A face without what linear modes cannot carry: spots at random places, pores, streaks."""
+    masculinity = float(rng.choice((-1.0, 1.0))) if recipe.hair else 0.0
+    look = sample_appearance(rng, masculinity, hair=recipe.hair, detail=0.0, freedom=recipe.freedom)
     return dataclasses.replace(look, moles=0, freckles=0.0, age_spots=0.0)
-
-
-__all__ = ["TextureRecipe", "build_texture", "canonical_map", "load_or_build_texture", "procedural_layout"]
