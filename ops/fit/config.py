@@ -88,11 +88,11 @@ def paper_preset() -> FitConfig:
 def default_preset() -> FitConfig:
     """The same objective with the levers that measured better on real photos at a fraction of the iterations."""
     return FitConfig(
-        steps=120,
+        steps=240,
         weights=LossWeights(
-            landmark=0.004, shape=0.01, light=0.05, light_chroma=2.0, texture=0.002, expression=0.2, pixel=2.0
+            landmark=0.015, shape=0.01, light=0.05, light_chroma=2.0, texture=0.002, expression=0.05, pixel=3.0
         ),
-        learning_rates=LearningRates(identity=0.02, expression=0.01, texture=0.06, camera=0.01, light=0.02),
+        learning_rates=LearningRates(identity=0.02, expression=0.03, texture=0.06, camera=0.01, light=0.02),
         cosine_decay=True,
         composite=True,
         views=8,

@@ -42,7 +42,7 @@ def draw_second_renders(
 ) -> SecondDraws:
     """Draw cameras, lights and expressions from the prior, image by image from the image's own seed.
 
-    An image's draws depend on its seed and the prior alone, not on the batch or on the number of steps taken.
+    An image's draws depend on its seed, the prior and `steps`, not on the batch.
     """
     cameras: list[Tensor] = []
     lights: list[Tensor] = []

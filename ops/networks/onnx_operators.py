@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ops.linear_basis import linear_basis
 from ops.networks.onnx_format import OnnxNode
 from ops.networks.prelu import channel_prelu
 
@@ -128,7 +129,12 @@ def _gemm(node: OnnxNode, opset: int) -> Operator:
 
     def run(values: Sequence[Tensor | None]) -> Tensor:
         a, b = _present(values[0]), _present(values[1])
-        product = alpha * ((a.mT if transpose_a else a) @ (b.mT if transpose_b else b))
+        rows, columns = (a.mT if transpose_a else a), (b.mT if transpose_b else b)
+        if not columns.requires_grad:
+            # An image's result must not depend on how many others share the batch.
+            product = alpha * linear_basis(rows, columns, rows.new_zeros(len(rows), columns.shape[1]))
+        else:
+            product = alpha * (rows @ columns)
         offset = values[2] if len(values) > 2 else None
         return product if offset is None else product + beta * offset
 

@@ -44,7 +44,9 @@ def test_clip_and_projection_agree(rng: torch.Generator) -> None:
     camera = frontal(700.0, 1.7, 0.3)
     clip = clip_points(camera, points)
     ndc = clip[..., :2] / clip[..., 3:]
-    torch.testing.assert_close(torch.stack(((ndc[..., 0] + 1) / 2, (1 - ndc[..., 1]) / 2), -1), project_points(camera, points))
+    torch.testing.assert_close(
+        torch.stack(((ndc[..., 0] + 1) / 2, (1 - ndc[..., 1]) / 2), -1), project_points(camera, points)
+    )
     torch.testing.assert_close(clip[..., 3], -view_points(camera, points)[..., 2])
 
 

@@ -33,7 +33,9 @@ def test_inverse_and_composition(rng: torch.Generator) -> None:
     points = torch.randn(5, 4, 3, generator=rng, dtype=torch.float64)
     torch.testing.assert_close(transform_points(invert_similarity(truth), transform_points(truth, points)), points)
     twice = compose_similarities(truth, truth)
-    torch.testing.assert_close(transform_points(twice, points), transform_points(truth, transform_points(truth, points)))
+    torch.testing.assert_close(
+        transform_points(twice, points), transform_points(truth, transform_points(truth, points))
+    )
 
 
 def test_works_in_the_plane(rng: torch.Generator) -> None:
