@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ops.per_image import float32_array, for_each_image, image_kernel, int32_array
+from ops.per_image import check_shape, check_triangles, float32_array, for_each_image, image_kernel, int32_array
 
 
 def vertex_normals(
@@ -20,8 +20,13 @@ def vertex_normals(
 
     A vertex without a triangle of positive area has a zero normal and passes no gradient; a triangle with a corner that
     is not finite counts for nothing. Fused for float32 on the CPU.
+
+    Raises:
+        ValueError: a triangle names a vertex that does not exist, or the vertices are not points.
     """
+    check_shape("vertices", vertices, None, None, 3)
     if vertices.device.type == "cpu" and vertices.dtype == torch.float32:
+        check_triangles(triangles, vertices.shape[1])
         return _VertexNormals.apply(vertices, triangles)  # pyright: ignore[reportReturnType]
     return vertex_normals_plain(vertices, triangles)
 

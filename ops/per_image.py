@@ -52,6 +52,32 @@ def int32_array(tensor: Tensor) -> NDArray[np.int32]:
     return tensor.detach().contiguous().numpy()
 
 
+def check_shape(name: str, tensor: Tensor, *expected: int | None) -> None:
+    """Refuse a tensor of another shape, None standing for any size: compiled kernels do not check their indices.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if tensor.dim() != len(expected) or any(e not in (None, n) for e, n in zip(expected, tensor.shape, strict=True)):
+        wanted = ", ".join("*" if size is None else str(size) for size in expected)
+        message = f"expected {name} of shape ({wanted}), got shape {tuple(tensor.shape)}"
+        raise ValueError(message)
+
+
+def check_triangles(triangles: Tensor, vertices: int) -> None:
+    """Refuse triangles that would read outside the vertices.
+
+    Raises:
+        ValueError: an index is negative or too large, or these are not triangles.
+    """
+    check_shape("triangles", triangles, None, 3)
+    if len(triangles):
+        low, high = (int(bound) for bound in triangles.aminmax())
+        if low < 0 or high >= vertices:
+            message = f"expected triangles over {vertices} vertices, got indices from {low} to {high}"
+            raise ValueError(message)
+
+
 def for_each_image(
     kernel: Callable[..., None], batched: Sequence[NDArray[Any]], shared: Sequence[NDArray[Any] | float] = ()
 ) -> None:

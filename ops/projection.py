@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ops.camera import FAR_MM, NEAR_MM, Camera, camera_from_world
-from ops.per_image import float32_array, for_each_image, image_kernel
+from ops.per_image import check_shape, float32_array, for_each_image, image_kernel
 
 
 def clip_from_world(
@@ -46,7 +46,14 @@ def transform_points_plain(
 def transform_points_cpu(
     matrix: Float[Tensor, "image 4 4"], points: Float[Tensor, "image point 3"]
 ) -> Float[Tensor, "image point 4"]:
-    """`transform_points_plain` for float32 on the CPU; unlike a batched product, the same bits in every batch."""
+    """`transform_points_plain` for float32 on the CPU; unlike a batched product, the same bits in every batch.
+
+    Raises:
+        TypeError: a tensor is not float32 on the CPU.
+        ValueError: the shapes are not those of as many matrices as sets of points.
+    """
+    check_shape("points", points, None, None, 3)
+    check_shape("matrix", matrix, len(points), 4, 4)
     return _Transform.apply(matrix, points)  # pyright: ignore[reportReturnType]
 
 

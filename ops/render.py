@@ -52,7 +52,7 @@ def render(
 
     Raises:
         TypeError: the vertices are float32 on the CPU and another input is not.
-        ValueError: the topology names vertices that do not exist.
+        ValueError: shapes do not fit each other or the topology names vertices that do not exist (on the CPU).
         ConfigurationError: on a CUDA device without nvdiffrast.
     """
     device, dtype = vertices_mm.device, vertices_mm.dtype

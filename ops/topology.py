@@ -14,7 +14,7 @@ class Topology:
     UV origin is the texture's bottom left (OBJ): row 0 of a texture is v = 1, column 0 is u = 0.
 
     Raises:
-        ValueError: a triangle names texture coordinates that do not exist.
+        ValueError: a triangle names texture coordinates that do not exist, or some are not finite.
     """
 
     triangles: Int32[Tensor, "triangle 3"]
@@ -30,6 +30,9 @@ class Topology:
             if low < 0 or high >= len(self.uv):
                 message = f"expected uv triangles over {len(self.uv)} coordinates, got indices from {low} to {high}"
                 raise ValueError(message)
+        if not self.uv.isfinite().all():
+            message = f"expected finite texture coordinates, got {int((~self.uv.isfinite()).sum())} that are not"
+            raise ValueError(message)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Topology":
         """The same on another device, with texture coordinates of another type."""

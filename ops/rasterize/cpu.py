@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ops.per_image import float32_array, for_each_image, image_kernel, int32_array, kernel_part
+from ops.per_image import (
+    check_shape,
+    check_triangles,
+    float32_array,
+    for_each_image,
+    image_kernel,
+    int32_array,
+    kernel_part,
+)
 from ops.rasterize.interface import TRIANGLE_LIMIT
 
 _BOX_MARGIN_PX = 1e-6
@@ -32,20 +40,12 @@ def rasterize_cpu(
         TypeError: the tensors are not float32 and int32 on the CPU.
         ValueError: a triangle names a vertex that does not exist, or there are too many triangles.
     """
-    check_triangles(clip, triangles)
-    return _Rasterize.apply(clip, triangles, height, width)  # pyright: ignore[reportReturnType]
-
-
-def check_triangles(clip: Float[Tensor, "image vertex 4"], triangles: Int32[Tensor, "triangle 3"]) -> None:
-    """Refuse triangles that would read outside the vertices."""
+    check_shape("clip", clip, None, None, 4)
+    check_triangles(triangles, clip.shape[1])
     if len(triangles) >= TRIANGLE_LIMIT:
         message = f"expected fewer than {TRIANGLE_LIMIT} triangles, got {len(triangles)}"
         raise ValueError(message)
-    if len(triangles):
-        low, high = (int(bound) for bound in triangles.aminmax())
-        if low < 0 or high >= clip.shape[1]:
-            message = f"expected triangles over {clip.shape[1]} vertices, got indices from {low} to {high}"
-            raise ValueError(message)
+    return _Rasterize.apply(clip, triangles, height, width)  # pyright: ignore[reportReturnType]
 
 
 class _Rasterize(torch.autograd.Function):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ops.per_image import float32_array, for_each_image, int32_array
+from ops.per_image import check_shape, check_triangles, float32_array, for_each_image, int32_array
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -55,3 +55,21 @@ def test_other_types_are_refused() -> None:
         float32_array(torch.zeros(2, device="meta"))
     with pytest.raises(TypeError, match=r"expected an int32 tensor on the cpu, got torch\.int64"):
         int32_array(torch.zeros(2, dtype=torch.int64))
+
+
+def test_shapes_are_checked_in_words() -> None:
+    check_shape("texture", torch.zeros(2, 3, 7, 5), 2, 3, None, None)
+    with pytest.raises(ValueError, match=r"expected texture of shape \(2, 3, \*, \*\), got shape \(2, 1, 7, 5\)"):
+        check_shape("texture", torch.zeros(2, 1, 7, 5), 2, 3, None, None)
+    with pytest.raises(ValueError, match=r"got shape \(2, 3\)"):
+        check_shape("texture", torch.zeros(2, 3), 2, 3, None, None)
+
+
+def test_triangles_must_name_vertices() -> None:
+    triangles = torch.tensor([[0, 1, 2], [1, 2, 3]], dtype=torch.int32)
+    check_triangles(triangles, 4)
+    check_triangles(triangles[:0], 0)
+    with pytest.raises(ValueError, match="expected triangles over 3 vertices, got indices from 0 to 3"):
+        check_triangles(triangles, 3)
+    with pytest.raises(ValueError, match="got indices from -1 to 2"):
+        check_triangles(triangles - 1, 4)

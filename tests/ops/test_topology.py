@@ -13,6 +13,13 @@ def test_uv_triangles_must_name_coordinates() -> None:
         Topology(triangles=TRIANGLES, uv=torch.zeros(3, 2), uv_triangles=TRIANGLES - 1)
 
 
+def test_coordinates_must_be_finite() -> None:
+    uv = torch.rand(4, 2)
+    uv[2, 1] = float("nan")
+    with pytest.raises(ValueError, match="expected finite texture coordinates, got 1 that are not"):
+        Topology(triangles=TRIANGLES, uv=uv, uv_triangles=TRIANGLES)
+
+
 def test_every_triangle_needs_coordinates() -> None:
     # The shape check of the tests refuses this first; without it the class itself does.
     with pytest.raises(Exception, match="triangle"):

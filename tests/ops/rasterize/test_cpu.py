@@ -116,6 +116,12 @@ def test_the_nearest_triangle_is_seen_in_any_order(reverse: bool) -> None:
     assert (rasterize_cpu(beyond[None], ONE, 4, 4) == 0).all()
 
 
+def test_of_equally_near_triangles_the_first_is_seen() -> None:
+    clip = FLAT * torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]])
+    pixels = rasterize_cpu(clip, torch.tensor([[0, 1, 2], [1, 2, 0]], dtype=torch.int32), 4, 4)
+    assert (pixels[..., 3] == 1).all()
+
+
 @pytest.mark.parametrize("side", [7, 8])
 def test_triangles_at_an_edge_neither_overlap_nor_leave_gaps(side: int, rng: torch.Generator) -> None:
     # Corners on pixel centres put edges, diagonals and corners through pixel centres; the others are random.
@@ -172,6 +178,17 @@ def test_triangles_across_the_near_plane_match_brute_force(clip_of: ClipOf, brut
     seen = clear & (ids >= 0)
     assert seen.mean() > 0.5
     np.testing.assert_allclose(pixels[seen][:, :2], weights[seen][:, :2], atol=1e-5)
+
+
+def test_corners_of_any_sign_match_brute_force(brute_force: BruteForce) -> None:
+    clip = torch.from_numpy(np.random.default_rng(1).normal(size=(180, 4))).float()
+    triangles = torch.arange(180, dtype=torch.int32).reshape(60, 3)
+    assert ((clip[:, 2] > -clip[:, 3]) & (clip[:, 3] < 0)).sum() > 10
+    ids, _, margin = brute_force(clip, triangles, 24, 24)
+    pixels = rasterize_cpu(clip[None], triangles, 24, 24)[0].numpy()
+    clear = margin > 1e-3
+    assert clear.mean() > 0.8
+    np.testing.assert_array_equal(pixels[..., 3][clear] - 1, ids[clear])
 
 
 def test_ground_below_a_camera_that_stands_on_it(clip_of: ClipOf) -> None:
