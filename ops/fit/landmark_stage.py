@@ -160,7 +160,11 @@ class _Problem:
         gradient = (jacobian.mT @ residual.unsqueeze(-1)).squeeze(-1)
         diagonal = normal.diagonal(dim1=-2, dim2=-1)
         damped = normal + torch.diag_embed(damping.unsqueeze(-1) * diagonal + 1e-12)
-        solved = torch.linalg.solve(damped, -gradient)
+        # By Cholesky: torch's batched LU fails on the CPU with more than one thread. A matrix that is not positive
+        # definite yields no step, after which the damping grows.
+        factor, info = torch.linalg.cholesky_ex(damped)
+        solved = torch.cholesky_solve(-gradient.unsqueeze(-1), factor).squeeze(-1)
+        solved = torch.where((info == 0).unsqueeze(-1), solved, 0)
         step = torch.zeros_like(theta)
         step[:, free] = solved
         return step
