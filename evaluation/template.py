@@ -1,5 +1,6 @@
 """The template that is registered to scans: made from a shape model or an OBJ, stored beside the registrations."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,39 @@ LANDMARK_COUNT = 68
 EYE_DISTANCE_MM = (60.0, 130.0)
 
 
-def template_from_model(model: MorphableModel) -> tuple[Template, Int[np.ndarray, " kept"]]:
-    """The mean face of a shape model, its `face` region only, with the region's vertices in the whole model."""
+@dataclass(frozen=True, kw_only=True)
+class StoredTemplate:
+    """A template and, where it is a part of a model, which vertices of the whole model it is made of."""
+
+    template: Template
+    model_vertex_count: int
+    model_vertices: Int[np.ndarray, " vertex"]
+
+    def adopt(self, mesh: Mesh) -> Mesh:
+        """A mesh of the whole model cut down to the template; any other mesh as it is.
+
+        Vertices beyond the model's, as files that repeat vertices on texture seams have them, are dropped.
+        """
+        count = len(mesh.vertices)
+        if count == len(self.template.mesh.vertices) or count < self.model_vertex_count:
+            return mesh
+        seams = count > self.model_vertex_count
+        if (
+            seams
+            and not np.isin(mesh.vertices[self.model_vertex_count :], mesh.vertices[: self.model_vertex_count]).all()
+        ):
+            return mesh
+        return Mesh(mesh.vertices[self.model_vertices], self.template.mesh.triangles)
+
+
+def whole_template(template: Template) -> StoredTemplate:
+    """A template that is all of its model."""
+    count = len(template.mesh.vertices)
+    return StoredTemplate(template=template, model_vertex_count=count, model_vertices=np.arange(count))
+
+
+def template_from_model(model: MorphableModel) -> StoredTemplate:
+    """The mean face of a shape model, its `face` region only."""
     whole = Mesh(model.mean_mm.double().cpu().numpy(), model.triangles.int().cpu().numpy())
     mesh, index = submesh(whole, model.regions["face"].cpu().numpy())
     new_from_old = np.full(len(whole.vertices), -1, dtype=np.int64)
@@ -26,7 +58,11 @@ def template_from_model(model: MorphableModel) -> tuple[Template, Int[np.ndarray
         raise ConfigurationError(
             f"expected all 68 landmarks inside the model's face region, landmark {int(landmarks.argmin())} is outside"
         )
-    return Template(mesh=mesh, landmarks=landmarks), index
+    return StoredTemplate(
+        template=Template(mesh=mesh, landmarks=landmarks),
+        model_vertex_count=len(whole.vertices),
+        model_vertices=index,
+    )
 
 
 def template_from_obj(mesh_path: Path, landmarks_path: Path) -> Template:
@@ -53,12 +89,19 @@ def template_from_obj(mesh_path: Path, landmarks_path: Path) -> Template:
     )
 
 
-def save_template(template: Template, path: Path) -> None:
-    """Write vertices (mm), triangles and landmarks as .npz."""
-    np.savez(path, vertices_mm=template.mesh.vertices, triangles=template.mesh.triangles, landmarks=template.landmarks)
+def save_template(stored: StoredTemplate, path: Path) -> None:
+    """Write vertices (mm), triangles, landmarks and the place in the model as .npz."""
+    np.savez(
+        path,
+        vertices_mm=stored.template.mesh.vertices,
+        triangles=stored.template.mesh.triangles,
+        landmarks=stored.template.landmarks,
+        model_vertex_count=stored.model_vertex_count,
+        model_vertices=stored.model_vertices,
+    )
 
 
-def load_template(path: Path) -> Template:
+def load_template(path: Path) -> StoredTemplate:
     """Read what `save_template` wrote.
 
     Raises:
@@ -67,6 +110,10 @@ def load_template(path: Path) -> Template:
     try:
         with np.load(path, allow_pickle=False) as stored:
             mesh = Mesh(stored["vertices_mm"].astype(np.float64), stored["triangles"].astype(np.int32))
-            return Template(mesh=mesh, landmarks=stored["landmarks"].astype(np.int64))
+            return StoredTemplate(
+                template=Template(mesh=mesh, landmarks=stored["landmarks"].astype(np.int64)),
+                model_vertex_count=int(stored["model_vertex_count"]),
+                model_vertices=stored["model_vertices"].astype(np.int64),
+            )
     except (OSError, ValueError, KeyError, GanfitError) as error:
         raise ConfigurationError(f"{path}: expected a template written by jobs.register_micc ({error})") from error

@@ -1,0 +1,273 @@
+"""Measuring reconstructions against registered MICC scans: one row a (subject, setting, scan), one table a run."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from evaluation.landmark_files import read_landmarks
+from evaluation.micc import TIGHT_CROP_SUBJECTS, Setting
+from evaluation.protocols import GroundTruth, Protocol, evaluate_pair
+from evaluation.scan_protocols import AnnotatedMesh
+from evaluation.table import Measurement, SettingResult, render_table, summarise
+from evaluation.template import StoredTemplate, load_template
+from ops.errors import ConfigurationError, GanfitError
+from ops.mesh import Mesh, read_mesh
+from pipeline.item_tasks import Row, TaskConfig, open_run, run_items
+from pipeline.micc_schema import PAIRS, REGISTRATIONS, MiccReason, reason_of, write_rows
+from pipeline.reconstruction_files import Reconstruction, ReconstructionSet
+from pipeline.registration import TABLE_FILE as REGISTRATIONS_FILE
+from pipeline.registration import TEMPLATE_FILE
+from pipeline.run_record import Fingerprint, code_checksum
+from pipeline.schema import Status
+from pipeline.shards import locked, write_atomically
+
+PAIRS_FILE = "pairs.parquet"
+TEXT_FILE = "table.txt"
+JSON_FILE = "table.json"
+
+
+class Unit(StrEnum):
+    """Unit of OBJ and PLY reconstructions; GLB files declare theirs."""
+
+    MM = "mm"
+    TEMPLATE = "template"
+    """100 mm, the authors'."""
+    M = "m"
+
+
+MM_PER_UNIT = {Unit.MM: 1.0, Unit.TEMPLATE: 100.0, Unit.M: 1000.0}
+
+
+class Against(StrEnum):
+    """Which ground truth the scan protocols look at."""
+
+    SCAN = "scan"
+    REGISTERED = "registered"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """One run: whose reconstructions, against which registrations, by which protocol."""
+
+    registered: Path
+    """Output of a registration."""
+    output: Path
+    protocol: Protocol = Protocol.GANFIT_CODE
+    unit: Unit = Unit.MM
+    scale: float = 1.0
+    """One factor for all reconstructions, for a method without metric scale."""
+    against: Against = Against.SCAN
+    tasks: TaskConfig = field(default_factory=lambda: TaskConfig(chunk=6))
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < np.inf:
+            raise ConfigurationError(f"expected a positive scale, got {self.scale}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairItem:
+    """One reconstruction and one scan; a registration row and what there is of the reconstruction."""
+
+    registration: Mapping[str, Any]
+    setting: Setting
+    reconstruction: Reconstruction
+
+    @property
+    def item_id(self) -> str:
+        """Subject, setting and scan."""
+        return f"{self.registration['subject']}-{self.setting.value}-{self.registration['scan']}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatePair:
+    """The work on one pair."""
+
+    registered: Path
+    protocol: Protocol
+    unit: Unit
+    scale: float
+    against: Against
+
+    def __call__(self, item: PairItem, folder: Path) -> Row:
+        """Measure one pair."""
+        started = time.process_time()
+        row, registration = self._base(item), item.registration
+        if registration["status"] != Status.OK:
+            reason = registration["reason"]
+            missing = reason in (MiccReason.MISSING_SCAN, MiccReason.MISSING_LANDMARKS)
+            reason, detail = (reason if missing else MiccReason.NO_REGISTRATION), registration["message"]
+            return row | {"status": Status.REJECTED, "reason": reason, "message": f"{registration['scan']}: {detail}"}
+        if item.reconstruction.path is None:
+            reason, message = item.reconstruction.reason, item.reconstruction.message
+            return row | {"status": Status.REJECTED, "reason": reason, "message": message}
+        try:
+            template = load_template(self.registered / TEMPLATE_FILE)
+            truth = self._truth(registration)
+            rebuilt = self._reconstruction(item.reconstruction.path, template)
+            found = evaluate_pair(
+                self.protocol,
+                template.template,
+                truth,
+                rebuilt,
+                against_registered=self.against is Against.REGISTERED,
+            )
+        except GanfitError as error:
+            return row | {"status": Status.REJECTED, "reason": reason_of(error), "message": str(error)}
+        return row | asdict(found) | {"cpu_seconds": time.process_time() - started}
+
+    def crashed(self, item: PairItem, message: str) -> Row:
+        """The row of a pair that kills its worker."""
+        return self._base(item) | {"status": Status.FAILED, "reason": MiccReason.WORKER_CRASH, "message": message}
+
+    def _base(self, item: PairItem) -> Row:
+        return {
+            "subject": item.registration["subject"],
+            "setting": item.setting.value,
+            "scan": item.registration["scan"],
+            "protocol": self.protocol.value,
+            "status": Status.OK,
+            "reason": MiccReason.NONE,
+            "message": "",
+            "source": None if item.reconstruction.path is None else str(item.reconstruction.path),
+        }
+
+    def _truth(self, registration: Mapping[str, Any]) -> GroundTruth:
+        landmarks = [np.nan if value is None else value for value in registration["landmarks_mm"]]
+        registered = read_mesh(self.registered / registration["mesh_path"])
+        raw = self.against is Against.SCAN and self.protocol is not Protocol.GANFIT_CODE
+        return GroundTruth(
+            registered_mm=registered.vertices,
+            landmarks_mm=np.array(landmarks, dtype=np.float64).reshape(68, 3),
+            scan=read_mesh(self.registered / registration["scan_path"]) if raw else registered,
+            tight_crop=registration["subject"] in TIGHT_CROP_SUBJECTS,
+        )
+
+    def _reconstruction(self, path: Path, stored: StoredTemplate) -> AnnotatedMesh:
+        mesh = read_mesh(path)
+        factor = self.scale * (1.0 if path.suffix.lower() == ".glb" else MM_PER_UNIT[self.unit])
+        mesh = stored.adopt(Mesh(mesh.vertices * factor, mesh.triangles))
+        beside = path.with_suffix(".ljson")
+        if beside.is_file():
+            return AnnotatedMesh(mesh, read_landmarks(beside) * factor)
+        if len(mesh.vertices) == len(stored.template.mesh.vertices):
+            return AnnotatedMesh(mesh, mesh.vertices[stored.template.landmarks])
+        return AnnotatedMesh(mesh, np.full((68, 3), np.nan))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a run measured."""
+
+    rows: Sequence[Row]
+    results: tuple[SettingResult, ...]
+    text: str
+
+
+def evaluate(
+    config: EvaluateConfig,
+    reconstructions: ReconstructionSet,
+    method: str,
+    say: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Measure every pair that is not yet in the output; writes pairs, table and JSON.
+
+    Raises:
+        ConfigurationError: no registrations.
+        OutputError: an output that cannot be used or continued.
+    """
+    registrations = _registrations(config.registered)
+    items = [
+        PairItem(registration=row, setting=setting, reconstruction=reconstructions.find(str(row["subject"]), setting))
+        for row in registrations
+        for setting in Setting
+    ]
+    settings = {"protocol": config.protocol.value, "unit": config.unit, "scale": config.scale}
+    settings |= {"against": config.against}
+    with locked(config.output):
+        fingerprint = Fingerprint(
+            configuration=settings,
+            models={"registrations": _file_checksum(config.registered / REGISTRATIONS_FILE)},
+            code=code_checksum(),
+            input=_input_checksum(items),
+        )
+        record = {"kind": "evaluate_micc", "method": method, "reconstructions": str(reconstructions.root)}
+        store = open_run(config.output, fingerprint, record)
+        work = EvaluatePair(registered=config.registered.resolve(), **_work_settings(config))
+        rows = run_items(store, items, work, config.tasks, say)
+        write_rows(config.output / PAIRS_FILE, rows, PAIRS)
+        evaluation = _tabulate(config, rows, method, len({row["subject"] for row in registrations}))
+        write_atomically(config.output / TEXT_FILE, evaluation.text + "\n")
+        write_atomically(config.output / JSON_FILE, _as_json(evaluation, method, config.protocol))
+    return evaluation
+
+
+def _work_settings(config: EvaluateConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in ("protocol", "unit", "scale", "against")}
+
+
+def _registrations(folder: Path) -> list[dict[str, Any]]:
+    path = folder / REGISTRATIONS_FILE
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: expected the output of a finished jobs.register_micc, found none")
+    return pq.read_table(path).select(REGISTRATIONS.names).to_pylist()
+
+
+def _tabulate(config: EvaluateConfig, rows: Sequence[Row], method: str, subjects: int) -> Evaluation:
+    measurements = [
+        Measurement(
+            subject=row["subject"],
+            setting=Setting(row["setting"]),
+            scan=row["scan"],
+            distance_mm=row.get("distance_mm"),
+            reason=row["reason"],
+        )
+        for row in rows
+    ]
+    results = summarise(measurements)
+    remarks: list[str] = []
+    if config.scale != 1.0:
+        remarks.append(f"All reconstructions were multiplied by the declared scale {config.scale:g}.")
+    if config.protocol is not Protocol.GANFIT_CODE:
+        truth = "raw scans" if config.against is Against.SCAN else "registered templates"
+        remarks.append(f"Ground truth: {truth}.")
+    text = render_table(method, config.protocol, results, subjects=subjects, remarks=remarks)
+    return Evaluation(rows=rows, results=results, text=text)
+
+
+def _as_json(evaluation: Evaluation, method: str, protocol: Protocol) -> str:
+    content = {
+        "method": method,
+        "protocol": protocol.value,
+        "settings": [
+            {
+                "setting": result.setting.value,
+                "mean_mm": result.mean_mm,
+                "std_mm": result.std_mm,
+                "n": result.count,
+                "missing": {missing.subject: missing.reason for missing in result.missing},
+            }
+            for result in evaluation.results
+        ],
+    }
+    return json.dumps(content, indent=2, allow_nan=False)
+
+
+def _file_checksum(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _input_checksum(items: Sequence[PairItem]) -> str:
+    digest = sha256()
+    for item in items:
+        path = item.reconstruction.path
+        size = -1 if path is None else path.stat().st_size
+        digest.update(f"{item.item_id}\0{path}\0{size}\0".encode())
+    return digest.hexdigest()

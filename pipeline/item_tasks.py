@@ -1,0 +1,235 @@
+"""Many independent items, one Ray task for a few of them: each item becomes a folder with a row, once.
+
+::
+
+    OUT/run.json
+    OUT/items/subject_01-frontal1/row.json  ...   complete or absent
+    OUT/items/.tmp-...                            being written; a leftover of a run that was killed
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ops.errors import ConfigurationError, FingerprintMismatchError, OutputError
+from pipeline.cluster import ClusterConfig, local_cpus, ray_session
+from pipeline.run_record import Fingerprint, library_versions, read_record, write_record
+from pipeline.stage import StageFailure, use_threads
+
+ROW_FILE = "row.json"
+_TEMPORARY = ".tmp-"
+MAX_RETRIES = 2
+Row = dict[str, Any]
+Say = Callable[[str], None]
+
+
+class Work(Protocol):
+    """What is done with one item: a frozen dataclass of settings, sent to the workers.
+
+    Expected failures are rows; whatever is raised ends the run.
+    """
+
+    def __call__(self, item: Any, folder: Path) -> Row:
+        """Process an item, leave its files in a folder, and give its row."""
+        ...
+
+    def crashed(self, item: Any, message: str) -> Row:
+        """The row of an item whose worker died again and again."""
+        ...
+
+
+class Item(Protocol):
+    """Something with a name."""
+
+    @property
+    def item_id(self) -> str:
+        """Unique, and fit for a folder's name."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """How wide a run is; no part of what it computes."""
+
+    workers: int | None = None
+    """Tasks at a time; default: one a CPU. 0 works in this process, without Ray."""
+    chunk: int = 1
+    """Items a task."""
+    address: str | None = None
+    """An existing Ray cluster; default: the cluster of RAY_ADDRESS, else one on this machine."""
+
+    def __post_init__(self) -> None:
+        if (self.workers or 0) < 0 or self.chunk < 1:
+            raise ConfigurationError(
+                f"expected workers >= 0 and at least one item a task, got {self.workers}, {self.chunk}"
+            )
+
+
+@dataclass(frozen=True)
+class ItemStore:
+    """The finished items of one output folder."""
+
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the items are."""
+        return self.root / "items"
+
+    def row(self, item_id: str) -> Row | None:
+        """The row of a finished item; None where it is not finished.
+
+        Raises:
+            OutputError: the item's folder exists without a readable row.
+        """
+        path = self.folder / item_id
+        try:
+            return json.loads((path / ROW_FILE).read_text())
+        except (OSError, ValueError) as error:
+            if not path.exists():
+                return None
+            raise OutputError(
+                f"{path} has no readable {ROW_FILE} ({error}): delete it to have it made again"
+            ) from error
+
+    @contextmanager
+    def writing(self, item_id: str) -> Generator[Path]:
+        """A temporary folder that becomes the item's when the block ends well; an existing one stays."""
+        temporary = self.folder / f"{_TEMPORARY}{item_id}-{uuid.uuid4().hex[:8]}"
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            try:
+                temporary.rename(self.folder / item_id)
+            except OSError:
+                if self.row(item_id) is None:
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def remove_leftovers(self) -> None:
+        """Delete what killed runs left half written."""
+        for path in self.folder.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def open_run(root: Path, fingerprint: Fingerprint, record: Mapping[str, Any]) -> ItemStore:
+    """Check that an output folder may be continued, and write its run.json.
+
+    Raises:
+        OutputError: the folder holds something else.
+        FingerprintMismatchError: it holds items of another configuration.
+    """
+    old, store = read_record(root), ItemStore(root)
+    finished = [path for path in store.folder.glob("*") if not path.name.startswith(_TEMPORARY)]
+    if old is not None and finished:
+        before, now = old.get("fingerprint_parts", {}), fingerprint.parts()
+        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if changed:
+            raise FingerprintMismatchError(
+                f"{root} holds {len(finished)} items of another run; what differs: {', '.join(changed)}. "
+                "Continue it with the old settings, or choose another output"
+            )
+    store.remove_leftovers()
+    extra = {
+        "fingerprint": fingerprint.digest(),
+        "fingerprint_parts": fingerprint.parts(),
+        "versions": library_versions(),
+    }
+    write_record(root, {**record, **extra})
+    return store
+
+
+def run_items(
+    store: ItemStore, items: Sequence[Item], work: Work, config: TaskConfig, say: Say = lambda line: None
+) -> list[Row]:
+    """Process every unfinished item; returns all rows in the order of the items.
+
+    Raises:
+        StageFailure: an item met something the work was not built for; finished items stay.
+    """
+    pending = [item for item in items if store.row(item.item_id) is None]
+    if len(pending) < len(items):
+        say(f"{len(items) - len(pending)} of {len(items)} are there already")
+    workers = min(local_cpus() if config.workers is None else config.workers, len(pending))
+    chunks = [pending[start : start + config.chunk] for start in range(0, len(pending), config.chunk)]
+    done = _in_process(store, chunks, work) if workers == 0 else _on_ray(store, chunks, work, config, workers)
+    for count, item_id in enumerate(done, start=1):
+        row = store.row(item_id)
+        assert row is not None
+        remark = f" {row['reason']}: {row['message']}" if row["reason"] else ""
+        say(f"{count}/{len(pending)} {item_id}: {row['status']}{remark}")
+    rows = [store.row(item.item_id) for item in items]
+    return [row for row in rows if row is not None]
+
+
+def process_chunk(store: ItemStore, chunk: Sequence[Item], work: Work) -> list[str]:
+    """Process some items in this process; returns their ids."""
+    for item in chunk:
+        if store.row(item.item_id) is not None:
+            continue
+        with store.writing(item.item_id) as folder:
+            try:
+                row = work(item, folder)
+            except Exception as error:
+                raise StageFailure(f"{item.item_id}: {type(error).__name__}: {error}") from error
+            _write_row(folder, row)
+    return [item.item_id for item in chunk]
+
+
+def _write_row(folder: Path, row: Row) -> None:
+    (folder / ROW_FILE).write_text(json.dumps(row, allow_nan=False))
+
+
+def _in_process(store: ItemStore, chunks: Iterable[Sequence[Item]], work: Work) -> Iterator[str]:
+    use_threads(1)
+    for chunk in chunks:
+        yield from process_chunk(store, chunk, work)
+
+
+def _on_ray(
+    store: ItemStore, chunks: Sequence[Sequence[Item]], work: Work, config: TaskConfig, workers: int
+) -> Iterator[str]:
+    with ray_session(ClusterConfig(address=config.address, num_gpus=0)) as ray:
+        options = {"num_cpus": min(1.0, local_cpus() / workers), "max_retries": MAX_RETRIES}
+        remote = ray.remote(**options)(_remote_chunk)
+        shared = ray.put(work)
+        waiting, running = list(reversed(chunks)), {}
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                chunk = waiting.pop()
+                running[remote.remote(store, chunk, shared)] = chunk
+            ready, _ = ray.wait(list(running), num_returns=1)
+            for reference in ready:
+                chunk = running.pop(reference)
+                try:
+                    yield from ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise StageFailure(str(error.cause)) from error
+                except ray.exceptions.WorkerCrashedError as error:
+                    yield from _after_crash(store, chunk, work, waiting, str(error))
+
+
+def _remote_chunk(store: ItemStore, chunk: Sequence[Item], work: Work) -> list[str]:
+    use_threads(1)
+    return process_chunk(store, chunk, work)
+
+
+def _after_crash(
+    store: ItemStore, chunk: Sequence[Item], work: Work, waiting: list[Sequence[Item]], message: str
+) -> Iterator[str]:
+    """Try the items of a crashed task one by one; a single one that still crashes gets its row."""
+    left = [item for item in chunk if store.row(item.item_id) is None]
+    yield from (item.item_id for item in chunk if item not in left)
+    if len(chunk) > 1:
+        waiting.extend([item] for item in left)
+        return
+    for item in left:
+        with store.writing(item.item_id) as folder:
+            _write_row(folder, work.crashed(item, f"the worker died {MAX_RETRIES + 1} times: {message}"))
+        yield item.item_id
