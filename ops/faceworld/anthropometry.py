@@ -137,7 +137,7 @@ SEX = {
 WEIGHT = {"face_width": 1.5, "jaw_width": 1.5, "cheek_fat": 2.0, "double_chin": 1.5}
 """Effect of one standard deviation of body fat."""
 
-AVERAGE = Measurements(**{name: spread.mean for name, spread in SPREADS.items()})
+AVERAGE = Measurements(**{name: float(spread.mean) for name, spread in SPREADS.items()})
 
 
 def independent_directions() -> Float64[np.ndarray, "direction measurement"]:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, Float64, UInt8
 from ops.faceworld.noise import FractalNoise, ValueNoise
 
 Grid = Float[np.ndarray, "..."]
+Real = int | float
 
 EYE_X_MM, EYE_Y_MM = 31.5, -5.0
 """Centre of the left eye's opening."""
@@ -33,13 +34,13 @@ BROW_X_MM = (52.0, 43.0, 33.0, 23.0, 13.0)
 """Where the brow landmarks sit, outer to inner."""
 
 
-def smoothstep(start: float | Grid, end: float | Grid, value: Grid) -> Grid:
+def smoothstep(start: Real | Grid, end: Real | Grid, value: Grid) -> Grid:
     """0 at `start`, 1 at `end` (in either order), smooth between."""
     t = np.clip((value - start) / (end - start), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def bump(x: Grid, y: Grid, centre: tuple[float, float], width: tuple[float, float], power: float = 2.0) -> Grid:
+def bump(x: Grid, y: Grid, centre: tuple[Real, Real], width: tuple[Real, Real], power: Real = 2.0) -> Grid:
     """A (super-)Gaussian hill of height 1; with an infinite width an axis does not count."""
     across, along = np.abs((x - centre[0]) / width[0]), np.abs((y - centre[1]) / width[1])
     if power == 2.0:
@@ -149,10 +150,10 @@ class CanonicalMap:
         around = np.sign(self.angle) * (60 + (turned - 0.9) * 80)
         return np.where(turned > 0.9, around, self.x_mm).astype(np.float32)
 
-    def fractal(self, *widths_mm: float) -> FractalNoise:
+    def fractal(self, *widths_mm: Real) -> FractalNoise:
         """Noise with octaves of these widths on the skin."""
         return FractalNoise(self.arc_mm, self.y_mm, widths_mm)
 
-    def streaks(self, width_mm: float, height_mm: float) -> ValueNoise:
+    def streaks(self, width_mm: Real, height_mm: Real) -> ValueNoise:
         """Noise stretched along one axis."""
         return ValueNoise(self.arc_mm / width_mm, self.y_mm / height_mm)

@@ -20,6 +20,7 @@ from ops.faceworld.canonical import (
     MOUTH_Y_MM,
     NOSE_TIP_Y_MM,
     Grid,
+    Real,
     bump,
     eye_lower,
     eye_upper,
@@ -52,7 +53,7 @@ class HeadGrid(NamedTuple):
     y_mm: Float64[np.ndarray, "row column"]
 
 
-def spline(at: Sequence[float], values: Sequence[float], query: Grid, smooth: float = 5.0) -> Grid:
+def spline(at: Sequence[Real], values: Sequence[Real], query: Grid, smooth: Real = 5.0) -> Grid:
     """A control polygon smoothed by a Gaussian of standard deviation `smooth`."""
     order = np.argsort(at)
     knots, heights = np.asarray(at, float)[order], np.asarray(values, float)[order]
@@ -123,7 +124,7 @@ def _base(person: Measurements, angle: Grid, row: Grid) -> Grid:
     return np.stack([x, y, z], -1)
 
 
-def _along(row: Grid, centre: float, width: float) -> Grid:
+def _along(row: Grid, centre: Real, width: Real) -> Grid:
     return np.exp(-0.5 * ((row - centre) / width) ** 2)
 
 

@@ -37,7 +37,7 @@ class FractalNoise:
         self,
         x_mm: Float32[np.ndarray, "height width"],
         y_mm: Float32[np.ndarray, "height width"],
-        widths_mm: Sequence[float],
+        widths_mm: Sequence[int | float],
         gain: float = 0.55,
     ) -> None:
         self._octaves = [ValueNoise(x_mm / width, y_mm / width) for width in widths_mm]

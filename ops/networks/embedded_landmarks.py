@@ -1,4 +1,4 @@
-"""The embedded landmark network: two stacked hourglasses over a 96 px crop (Newell et al. 2016), one map a point."""
+"""The embedded landmark network: two stacked hourglasses over a 64 px crop (Newell et al. 2016), one map a point."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ops.networks.embedded_blocks import ConvUnit, Residual, load_weights
 
 ARCHITECTURE = "ganfit-embedded-landmarks-v1"
-CROP_PX, MAP_SIDE = 96, 48
+CROP_PX, MAP_SIDE = 64, 32
 CROP_SCALE = 1.20
 """Side of the crop relative to the longer side of the detected box."""
 CHANNELS = 40
@@ -47,7 +47,7 @@ class StackedHourglass(nn.Module):
         self.maps = nn.ModuleList([nn.Conv2d(CHANNELS, POINTS, 1) for _ in range(STACKS)])
         self.back = nn.ModuleList([nn.Conv2d(POINTS, CHANNELS, 1) for _ in range(STACKS - 1)])
 
-    def forward(self, crops: Float[Tensor, "image 3 96 96"]) -> tuple[Float[Tensor, "image 68 48 48"], ...]:
+    def forward(self, crops: Float[Tensor, "image 3 64 64"]) -> tuple[Float[Tensor, "image 68 32 32"], ...]:
         """Logit maps of crops that are RGB in [0, 1]."""
         x = self.stem(2 * crops - 1)
         outputs: list[Tensor] = []
