@@ -15,7 +15,7 @@ from torch import Tensor
 def linear_basis(
     weights: Float[Tensor, "row mode"], basis: Float[Tensor, "mode column"], offset: Float[Tensor, "row column"]
 ) -> Float[Tensor, "row column"]:
-    """offset + weights @ basis, rows independent of each other to the last bit on the CPU in float32.
+    """Compute offset + weights @ basis, rows independent of each other to the last bit on the CPU in float32.
 
     Differentiable in the weights and the offset, not in the basis. Costs half as much again as a product of eight rows
     at once, and nothing for one.

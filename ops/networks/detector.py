@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -34,6 +34,7 @@ class Detections(NamedTuple):
     """Eye centres, nose tip, mouth corners, image left first."""
 
 
+@runtime_checkable
 class FaceDetector(Protocol):
     """Finds faces in an image of any size."""
 

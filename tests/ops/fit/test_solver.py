@@ -1,0 +1,104 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset
+from ops.similarity import fit_similarity, transform_points
+
+pytestmark = pytest.mark.models
+Photographs = Callable[..., Any]
+
+
+def face_error_mm(models: FitModels, found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean vertex distance in the neutral face after a similarity, one value a person, millimetres."""
+    shape = models.shape
+    neutral = torch.zeros(found.shape[0], shape.expression_size)
+    face = shape.regions["face"]
+    ours = shape.vertices_mm(found, neutral)[:, face].double()
+    true = shape.vertices_mm(truth, neutral)[:, face].double()
+    return (transform_points(fit_similarity(ours, true, with_scale=True), ours) - true).norm(dim=-1).mean(-1)
+
+
+def rows(inputs: FitInput, index: list[int]) -> FitInput:
+    chosen = FitInput(*(value[index] for value in inputs))
+    return chosen._replace(group=torch.unique(chosen.group, return_inverse=True)[1])
+
+
+def short(**changes: Any) -> FitConfig:
+    return replace(preset("default"), steps=12, views=2, **changes)
+
+
+@pytest.mark.slow
+def test_known_faces_are_recovered_and_five_views_are_better_than_one(ict: FitModels, photographs: Photographs) -> None:
+    people, views = 3, 5
+    known = photographs(people, views, seed=3)
+    config = preset("default")
+    one = fit_faces(ict, rows(known.inputs, [views * person + 2 for person in range(people)]), config)
+    five = fit_faces(ict, known.inputs, config)
+    mean_face = face_error_mm(ict, torch.zeros_like(known.identity), known.identity).mean()
+    single = face_error_mm(ict, one.identity, known.identity).mean()
+    several = face_error_mm(ict, five.identity, known.identity).mean()
+    print(f"mean face {mean_face:.2f} mm, one view {single:.2f} mm, five views {several:.2f} mm")  # noqa: T201
+    assert mean_face >= 2.0
+    assert single <= 1.0
+    assert several < single
+    assert not bool(five.diverged.any())
+
+
+def assert_same(alone: FitResult, together: FitResult, image: int, group: int) -> None:
+    for name in ("expression", "camera", "light", "identity_similarity", "landmark_error", "loss_total"):
+        torch.testing.assert_close(
+            getattr(alone, name)[0], getattr(together, name)[image], atol=1e-4, rtol=1e-4, msg=lambda m, n=name: n + m
+        )
+    for name in ("identity", "texture"):
+        torch.testing.assert_close(getattr(alone, name)[0], getattr(together, name)[group], atol=1e-4, rtol=1e-4)
+
+
+def test_a_face_does_not_notice_who_shares_its_batch(ict: FitModels, photographs: Photographs) -> None:
+    known = photographs(8, 1, seed=5)
+    config = short()
+    alone = fit_faces(ict, rows(known.inputs, [4]), config)
+    together = fit_faces(ict, known.inputs, config)
+    assert_same(alone, together, image=4, group=4)
+
+
+def test_images_of_one_person_end_with_one_identity_and_texture(ict: FitModels, photographs: Photographs) -> None:
+    known = photographs(2, 3, seed=6)
+    result = fit_faces(ict, known.inputs, short())
+    assert result.identity.shape[0] == result.texture.shape[0] == 2
+    assert result.expression.shape[0] == result.camera.shape[0] == 6
+    assert (result.camera[0] - result.camera[1]).abs().max() > 1
+    assert torch.isnan(result.judge_similarity).all()
+    assert result.seconds.sum() > 0
+
+
+def test_an_image_that_is_not_finite_fails_alone(ict: FitModels, photographs: Photographs) -> None:
+    known = photographs(2, 2, seed=7)
+    images = known.inputs.images.clone()
+    images[1, :, 100:120, 100:120] = torch.nan
+    landmarks = known.inputs.landmarks_px.clone()
+    landmarks[3] = torch.inf
+    result = fit_faces(ict, known.inputs._replace(images=images, landmarks_px=landmarks), short())
+    assert result.diverged.tolist() == [False, True, False, True]
+    assert torch.isfinite(result.identity).all()
+    assert torch.isfinite(result.texture).all()
+    healthy = fit_faces(ict, rows(known.inputs, [0]), short())
+    assert_same(healthy, result, image=0, group=0)
+
+
+def test_a_face_that_no_longer_improves_stops_early(ict: FitModels, photographs: Photographs) -> None:
+    known = photographs(2, 1, seed=8)
+    patient = short(early_stop_window=3, early_stop_tolerance=0.9)
+    result = fit_faces(ict, known.inputs, patient)
+    assert (result.iterations < 12).all()
+
+
+def test_the_paper_preset_runs_and_lowers_its_objective(ict: FitModels, photographs: Photographs) -> None:
+    known = photographs(1, 2, seed=9)
+    config = replace(preset("paper"), landmark_steps=60, steps=1)
+    before = fit_faces(ict, known.inputs, replace(config, steps=0))
+    after = fit_faces(ict, known.inputs, replace(config, steps=15))
+    assert (after.loss_total < before.loss_total).all()
