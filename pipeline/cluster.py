@@ -2,6 +2,8 @@
 
 import logging
 import os
+import sys
+import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,11 +98,20 @@ def check_fits(pools: Sequence[Placement], resources: Mapping[str, float]) -> No
 
 @contextmanager
 def ray_session(config: ClusterConfig) -> Generator[Any]:
-    """Ray, quiet: the one already running in this process, the cluster asked for, or a local one that ends here."""
-    # Workers of a local Ray inherit these. By default they would run at the lowest priority.
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    """Ray, quiet: the one already running in this process, the cluster asked for, or a local one that ends here.
+
+    A local one listens on the loopback interface alone.
+
+    Raises:
+        ConfigurationError: Ray cannot be started or joined.
+    """
+    address = config.address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if not address:
+        # Workers inherit these. By default they run at the lowest priority, and every port is open to the network.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
@@ -108,15 +119,15 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
         yield ray
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if config.address or os.environ.get("RAY_ADDRESS"):
-        options["address"] = config.address or os.environ["RAY_ADDRESS"]
+    if address:
+        options["address"] = address
     else:
-        options |= {"num_cpus": local_cpus(), "include_dashboard": config.dashboard}
-        options |= {"dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
+        options |= {"num_cpus": local_cpus(), "include_dashboard": config.dashboard, "dashboard_host": "127.0.0.1"}
         if config.num_gpus == 0:
             options["num_gpus"] = 0
     try:
-        ray.init(**options)
+        with _stderr_only_of_failures():
+            ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigurationError(f"Ray could not be started or joined: {error}") from error
     try:
@@ -124,6 +135,24 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _stderr_only_of_failures() -> Generator[None]:
+    """Hold back what native code writes to standard error, unless the block fails."""
+    sys.stderr.flush()
+    descriptor = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(descriptor, held.read())
+            raise
+        finally:
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
 
 
 def local_cpus() -> int:

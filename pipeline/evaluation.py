@@ -20,18 +20,21 @@ from evaluation.table import Measurement, SettingResult, render_table, summarise
 from evaluation.template import StoredTemplate, load_template
 from ops.errors import ConfigurationError, GanfitError
 from ops.mesh import Mesh, read_mesh
-from pipeline.item_tasks import Row, TaskConfig, open_run, run_items
+from pipeline.item_tasks import Row, TaskConfig, open_run, run_items, source_checksum
 from pipeline.micc_schema import PAIRS, REGISTRATIONS, MiccReason, reason_of, write_rows
 from pipeline.reconstruction_files import Reconstruction, ReconstructionSet
 from pipeline.registration import TABLE_FILE as REGISTRATIONS_FILE
 from pipeline.registration import TEMPLATE_FILE
-from pipeline.run_record import Fingerprint, code_checksum
+from pipeline.run_record import Fingerprint
 from pipeline.schema import Status
 from pipeline.shards import locked, write_atomically
 
 PAIRS_FILE = "pairs.parquet"
 TEXT_FILE = "table.txt"
 JSON_FILE = "table.json"
+PROTOCOL_SOURCES = tuple(
+    f"evaluation/{name}.py" for name in ("authors_protocol", "parts", "protocols", "result", "scan_protocols")
+)
 
 
 class Unit(StrEnum):
@@ -195,7 +198,7 @@ def evaluate(
         fingerprint = Fingerprint(
             configuration=settings,
             models={"registrations": _file_checksum(config.registered / REGISTRATIONS_FILE)},
-            code=code_checksum(),
+            code=source_checksum("ops/mesh.py", "ops/registration", *PROTOCOL_SOURCES),
             input=_input_checksum(items),
         )
         record = {"kind": "evaluate_micc", "method": method, "reconstructions": str(reconstructions.root)}
@@ -253,6 +256,7 @@ def _as_json(evaluation: Evaluation, method: str, protocol: Protocol) -> str:
                 "std_mm": result.std_mm,
                 "n": result.count,
                 "missing": {missing.subject: missing.reason for missing in result.missing},
+                "one_scan_only": {missing.subject: missing.reason for missing in result.incomplete},
             }
             for result in evaluation.results
         ],

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,6 +117,17 @@ class ItemStore:
         """Delete what killed runs left half written."""
         for path in self.folder.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def source_checksum(*names: str) -> str:
+    """sha256 over source files and folders of this project: what decides the numbers of a run."""
+    root = Path(__file__).parents[1]
+    digest = sha256()
+    for name in names:
+        path = root / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def open_run(root: Path, fingerprint: Fingerprint, record: Mapping[str, Any]) -> ItemStore:

@@ -16,9 +16,9 @@ from ops.errors import GanfitError
 from ops.mesh import Mesh, read_mesh, write_ply
 from ops.registration.register import Registration, RegistrationConfig, Template, register_scan
 from ops.registration.solver import Status as SolverStatus
-from pipeline.item_tasks import Row, TaskConfig, open_run, run_items
+from pipeline.item_tasks import Row, TaskConfig, open_run, run_items, source_checksum
 from pipeline.micc_schema import REGISTRATIONS, MiccReason, reason_of, write_rows
-from pipeline.run_record import Fingerprint, code_checksum
+from pipeline.run_record import Fingerprint
 from pipeline.schema import Status
 from pipeline.shards import locked
 
@@ -111,7 +111,7 @@ def register(
         fingerprint = Fingerprint(
             configuration=asdict(config.registration),
             models={"template": template_checksum(template.template)},
-            code=code_checksum(),
+            code=source_checksum("ops/mesh.py", "ops/registration"),
             input=_input_checksum(items),
         )
         record: dict[str, Any] = {"kind": "register_micc", "data": str(config.data), "scans": len(items)}

@@ -1,0 +1,76 @@
+import os
+from typing import Any
+
+import psutil
+import pytest
+
+from ops.errors import ConfigurationError
+from pipeline.cluster import BYTES_A_WORKER, PREPARE_CPUS, ClusterConfig, check_fits, plan_pools
+from pipeline.stage import Placement
+
+PLENTY = 1e15
+
+
+def declared(config: ClusterConfig, **machine: Any) -> tuple[Placement, Placement, str]:
+    pools = plan_pools(config, **({"gpus": 0, "memory_bytes": PLENTY, "shards": 1000} | machine))
+    return pools.prepare, pools.fit, pools.device
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), [(1, 0), (2, 0), (7, 0), (64, 0), (1, 1), (4, 1), (4, 8), (128, 8)])
+def test_the_default_pools_always_fit(cpus: int, gpus: int) -> None:
+    prepare, fit, device = declared(ClusterConfig(), cpus=cpus, gpus=gpus)
+    check_fits((prepare, fit), {"CPU": cpus, "GPU": gpus})
+    assert device == ("cuda" if gpus else "cpu")
+    assert fit.workers * fit.gpus == gpus
+
+
+def test_workers_on_the_cpu_follow_cores_memory_and_shards() -> None:
+    assert declared(ClusterConfig(), cpus=8)[1].workers == 8
+    assert declared(ClusterConfig(), cpus=8, memory_bytes=3 * BYTES_A_WORKER)[1].workers == 3
+    alone = declared(ClusterConfig(), cpus=8, shards=1)[1]
+    assert (alone.workers, alone.threads) == (1, 8)
+    assert declared(ClusterConfig(fit_workers=2), cpus=8)[1].threads == 4
+
+
+def test_no_gpu_is_used_on_request() -> None:
+    _, fit, device = declared(ClusterConfig(num_gpus=0), cpus=8, gpus=4)
+    assert (fit.gpus, device) == (0, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (ClusterConfig(fit_workers=50), "workers need 15.5 CPUs and the cluster has 2"),
+        (ClusterConfig(prepare_workers=9), "the cluster has 2: lower --fit-workers, --prepare-workers"),
+        (ClusterConfig(num_gpus=2), "workers need 2 GPUs and the cluster has 0"),
+    ],
+)
+def test_what_could_never_be_scheduled_is_refused(config: ClusterConfig, words: str) -> None:
+    prepare, fit, _ = declared(config, cpus=2)
+    with pytest.raises(ConfigurationError, match=words):
+        check_fits((prepare, fit), {"CPU": 2.0})
+
+
+@pytest.mark.parametrize("settings", [{"fit_workers": 0}, {"num_gpus": -1}, {"fit_batch": 0}])
+def test_settings_without_sense_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="at least"):
+        ClusterConfig(**settings)
+
+
+@pytest.mark.ray
+def test_a_local_ray_listens_on_this_machine_alone(local_ray: Any) -> None:
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert local_ray.cluster_resources()["CPU"] == len(os.sched_getaffinity(0))
+    assert local_ray.cluster_resources().get("GPU", 0) == 0
+
+
+@pytest.mark.ray
+def test_workers_run_at_normal_priority(local_ray: Any) -> None:
+    assert local_ray.get(local_ray.remote(num_cpus=PREPARE_CPUS)(lambda: os.nice(0)).remote()) == os.nice(0)
