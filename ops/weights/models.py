@@ -54,11 +54,27 @@ class TextureContext:
     """Textures built from the shape model are kept here."""
 
 
-def _ict_npz(path: Path) -> MorphableModel:
+def _ganfit_shape(path: Path | None) -> MorphableModel:
+    return load_morphable_model(_file(path))
+
+
+def _ict_npz(path: Path | None) -> MorphableModel:
     from ops.importers.ict import import_ict
     from ops.texture.layout import procedural_layout
 
-    return procedural_layout(import_ict(path))
+    return procedural_layout(import_ict(_file(path)))
+
+
+def _faceworld(path: Path | None) -> MorphableModel:
+    from ops.faceworld.shape import faceworld_model
+
+    return faceworld_model()
+
+
+def _ict(path: Path) -> MorphableModel:
+    from ops.texture.layout import procedural_layout
+
+    return procedural_layout(load_morphable_model(path))
 
 
 def _procedural_texture(path: Path | None, context: TextureContext) -> TextureModel:
@@ -69,6 +85,24 @@ def _procedural_texture(path: Path | None, context: TextureContext) -> TextureMo
 
 def _pca_texture(path: Path | None, context: TextureContext) -> TextureModel:
     return load_pca_texture(_file(path))
+
+
+def _embedded_recognition(path: Path, content_layers: Sequence[str] | None) -> RecognitionNetwork:
+    from ops.networks.embedded_recognition import load_embedded_recognition
+
+    return load_embedded_recognition(path, content_layers)
+
+
+def _embedded_detector(path: Path, device: str) -> FaceDetector:
+    from ops.networks.embedded_detector import load_embedded_detector
+
+    return load_embedded_detector(path, device)
+
+
+def _embedded_landmarks(path: Path, device: str) -> LandmarkNetwork:
+    from ops.networks.embedded_landmarks import load_embedded_landmarks
+
+    return load_embedded_landmarks(path, device)
 
 
 def _fan(path: Path, device: str) -> LandmarkNetwork:
@@ -85,9 +119,11 @@ def _json_prior(path: Path | None) -> CameraLightPrior:
     return load_json_prior(_file(path))
 
 
-SHAPES: Mapping[str, Kind[Callable[[Path], MorphableModel]]] = {
-    "ganfit": Kind(load_morphable_model),
+SHAPES: Mapping[str, Kind[Callable[[Path | None], MorphableModel]]] = {
+    "ganfit": Kind(_ganfit_shape),
+    "ict": Kind(_ict),
     "ict-npz": Kind(_ict_npz),
+    "faceworld": Kind(_faceworld, has_file=False),
 }
 TEXTURES: Mapping[str, Kind[Callable[[Path | None, TextureContext], TextureModel]]] = {
     "procedural-pca": Kind(_procedural_texture, has_file=False),
@@ -95,13 +131,16 @@ TEXTURES: Mapping[str, Kind[Callable[[Path | None, TextureContext], TextureModel
 }
 RECOGNITIONS: Mapping[str, Kind[Callable[[Path, Sequence[str] | None], RecognitionNetwork]]] = {
     "onnx": Kind(load_onnx_recognition),
+    "embedded": Kind(_embedded_recognition),
 }
 DETECTORS: Mapping[str, Kind[Callable[[Path, str], FaceDetector]]] = {
     "scrfd": Kind(load_scrfd),
+    "embedded": Kind(_embedded_detector),
 }
 LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
     "pfld": Kind(load_pfld),
     "fan": Kind(_fan),
+    "embedded": Kind(_embedded_landmarks),
 }
 PRIORS: Mapping[str, Kind[Callable[[Path | None], CameraLightPrior]]] = {
     "default": Kind(_default_prior, has_file=False),
@@ -111,7 +150,7 @@ PRIORS: Mapping[str, Kind[Callable[[Path | None], CameraLightPrior]]] = {
 
 def load_shape(ref: ModelRef) -> MorphableModel:
     """The shape model, on the CPU."""
-    return _kind(SHAPES, ref).load(_file(ref.path))
+    return _kind(SHAPES, ref).load(ref.path)
 
 
 def load_texture(ref: ModelRef, shape: MorphableModel, cache_dir: Path | None = None) -> TextureModel:

@@ -50,8 +50,8 @@ _ICT_LICENCE = "MIT (USC Institute for Creative Technologies, 2020)"
 _ICT_SOURCE = "ICT-FaceKit, https://github.com/USC-ICT/ICT-FaceKit"
 _ICT_ADVICE = (
     "this exact conversion has no public address. Convert your own from a clone of https://github.com/USC-ICT/ICT-FaceKit"
-    " with `python -m jobs.import_model ict` and name the result as the shape of a bundle file of your own"
-    " (`--models FILE.yaml`), or copy the file from an installation that has it"
+    " with `python -m jobs.import_model` and name the result in a bundle file of your own (`--models FILE.yaml`) as a"
+    " shape of kind ict, or copy the file from an installation that has it"
 )
 _RECOGNITION_ADVICE = (
     "this exact export has no public address: copy it from an installation that has it, or name another ArcFace-type"
