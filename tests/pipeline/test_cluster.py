@@ -1,7 +1,6 @@
 import os
 from typing import Any
 
-import psutil
 import pytest
 
 from ops.errors import ConfigurationError
@@ -59,6 +58,8 @@ def test_settings_without_sense_are_refused(settings: dict[str, int]) -> None:
 
 @pytest.mark.ray
 def test_a_local_ray_listens_on_this_machine_alone(local_ray: Any) -> None:
+    import psutil  # comes with Ray, and can be imported once Ray is
+
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     listening = {
         connection.laddr.ip
