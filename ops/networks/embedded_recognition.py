@@ -1,19 +1,21 @@
 """The embedded recognition network: a small residual network for aligned 112 px crops."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ops.errors import ConfigurationError
 from ops.networks.embedded_blocks import ConvUnit, Residual, load_weights
 from ops.networks.recognition import RecognitionNetwork
 
 ARCHITECTURE = "ganfit-embedded-recognition-v1"
 CHANNELS = (32, 64, 128, 192)
-BLOCKS = (0, 2, 2, 2)
+BLOCKS = (1, 1, 1, 1)
 EMBEDDING_SIZE = 128
-LAST_SIDE = 7
+LAST_SIDE = 4
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
@@ -25,10 +27,11 @@ class EmbeddedOutputs(NamedTuple):
 
 
 class EmbeddedRecognition(nn.Module):
-    """Four stages at 56, 28, 14 and 7 px, a global depth-wise convolution, a linear map to the embedding."""
+    """The crop at half size through stages at 28, 14, 7 and 4 px, a global depth-wise convolution, a linear map."""
 
-    def __init__(self) -> None:
+    def __init__(self, taps: Sequence[str] = STAGES) -> None:
         super().__init__()
+        self._taps = tuple(taps)
         stages: list[nn.Module] = []
         before = 3
         for channels, blocks in zip(CHANNELS, BLOCKS, strict=True):
@@ -42,21 +45,30 @@ class EmbeddedRecognition(nn.Module):
 
     def forward(self, images: Float[Tensor, "image 3 112 112"]) -> EmbeddedOutputs:
         """Embed crops aligned to the ArcFace template, RGB in [-1, 1]."""
-        x = images
+        x = nn.functional.avg_pool2d(images, 2)
         taps: list[Tensor] = []
-        for stage in self.stages:
+        for name, stage in zip(STAGES, self.stages, strict=True):
             x = stage(x)
-            taps.append(x)
+            if name in self._taps:
+                taps.append(x)
         return EmbeddedOutputs((self.embed(self.pool(x).flatten(1)),), tuple(taps))
 
 
-def load_embedded_recognition(path: Path) -> RecognitionNetwork:
-    """The embedded recognition network behind the common interface, its four stages as content layers.
+def load_embedded_recognition(path: Path, content_layers: Sequence[str] | None = None) -> RecognitionNetwork:
+    """The embedded recognition network behind the common interface.
+
+    Args:
+        path: file of its weights.
+        content_layers: which of `STAGES` to return as features; None for all, an empty sequence for embeddings alone.
 
     Raises:
         MissingModelFileError: there is no such file.
         ModelFormatError: it holds something else.
+        ConfigurationError: a layer it does not have.
     """
-    network = EmbeddedRecognition()
+    layers = STAGES if content_layers is None else tuple(content_layers)
+    if unknown := [name for name in layers if name not in STAGES]:
+        raise ConfigurationError(f"expected content layers among {', '.join(STAGES)}, got {unknown[0]}")
+    network = EmbeddedRecognition(layers)
     load_weights(network, path, ARCHITECTURE)
-    return RecognitionNetwork(network, STAGES)
+    return RecognitionNetwork(network, layers)

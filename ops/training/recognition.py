@@ -13,14 +13,15 @@ from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_landmarks import cut_crop
 from ops.networks.embedded_recognition import ARCHITECTURE, EMBEDDING_SIZE, EmbeddedRecognition
 from ops.networks.recognition import CROP_PX
-from ops.similarity import fit_similarity
 from ops.training.augmentation import as_batch, jitter_colours
 from ops.training.datasets import TEST_PORTRAITS, TRAIN_PORTRAITS, Pictures, Progress, load_or_render
 from ops.training.loop import Schedule, run_training
 
-SCHEDULE = Schedule(steps=9000, batch=32, learning_rate=2e-3, weight_decay=5e-4)
+SCHEDULE = Schedule(steps=6000, batch=64, learning_rate=2e-3, weight_decay=5e-4)
 SCALE, MARGIN = 32.0, 0.35
-"""Of the ArcFace loss; the margin grows from 0 over the first third of the training."""
+"""Of the ArcFace loss."""
+MARGIN_START, MARGIN_FULL = 0.35, 0.75
+"""Shares of the training between which the margin grows from 0: with a margin from the start little is learned early."""
 POINT_JITTER = 0.015
 """Standard deviation of the alignment points' noise, in pictures' sides."""
 FALSE_ACCEPT = 1e-2
@@ -51,6 +52,11 @@ class ArcFaceTraining(nn.Module):
         """Cross-entropy with the angle to the true person's direction enlarged by the margin."""
         embedding = self.network(2 * crops - 1).outputs[0].float()
         return arcface_loss(embedding, self.directions, person, margin)
+
+
+def margin_at(progress: float) -> float:
+    """The margin at a share of the training."""
+    return MARGIN * min(max((progress - MARGIN_START) / (MARGIN_FULL - MARGIN_START), 0.0), 1.0)
 
 
 def arcface_loss(
@@ -87,7 +93,7 @@ def train_recognition(
         batch = torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
         person = torch.from_numpy(pictures.person[chosen].astype(np.int64)) - TRAIN_PORTRAITS.first_person
         with torch.autocast("cpu", torch.bfloat16):
-            return training(batch, person, MARGIN * min(3 * progress, 1.0))
+            return training(batch, person, margin_at(progress))
 
     run_training(training, step_loss, schedule, output / "recognition.checkpoint", report, resume=resume)
     save_weights(training.network.eval(), output / "recognition.safetensors", ARCHITECTURE)
@@ -98,14 +104,22 @@ def aligned_crop(
     pictures: Pictures, index: int, rng: np.random.Generator | None = None
 ) -> UInt8[np.ndarray, "112 112 3"]:
     """A picture on the ArcFace template, from its true points with or without jitter."""
-    points = five_points(torch.from_numpy(np.array(pictures.landmarks_px[index, 0])).double())
+    points = five_points(torch.from_numpy(np.array(pictures.landmarks_px[index, 0])).double()).numpy()
     image = np.asarray(pictures.images_rgb[index])
     if rng is not None:
-        points = points + torch.from_numpy(rng.normal(0, POINT_JITTER * len(image), points.shape))
-    similarity = fit_similarity(points, ARCFACE_TEMPLATE_PX, with_scale=True)
-    linear = similarity.scale * similarity.rotation
-    matrix = torch.cat((linear, similarity.translation.unsqueeze(-1)), -1).float().numpy()
-    return cut_crop(image, matrix, CROP_PX)
+        points = points + rng.normal(0, POINT_JITTER * len(image), points.shape)
+    return cut_crop(image, _plane_similarity(points, ARCFACE_TEMPLATE_PX.numpy()), CROP_PX)
+
+
+def _plane_similarity(
+    source: Float[np.ndarray, "point 2"], target: Float[np.ndarray, "point 2"]
+) -> Float32[np.ndarray, "2 3"]:
+    """The least-squares similarity from source to target: one complex factor and a shift."""
+    a, b = source @ (1, 1j), target @ (1, 1j)
+    centred = a - a.mean()
+    factor = (centred.conj() @ b) / (centred.conj() @ centred)
+    shift = b.mean() - factor * a.mean()
+    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]], np.float32)
 
 
 def score_recognition(network: EmbeddedRecognition, pictures: Pictures) -> VerificationScore:
