@@ -38,6 +38,8 @@ class SettingResult:
     """Population deviation over subjects."""
     count: int
     missing: tuple[Missing, ...]
+    incomplete: tuple[Missing, ...]
+    """Subjects measured although some of their scans gave no figure: their best is out of fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +71,19 @@ def _summarise_setting(setting: Setting, measurements: Sequence[Measurement]) ->
             subjects.setdefault(measurement.subject, []).append(measurement)
     best: list[float] = []
     missing: list[Missing] = []
+    incomplete: list[Missing] = []
     for subject, pairs in sorted(subjects.items()):
         known = [pair.distance_mm for pair in pairs if pair.distance_mm is not None]
+        lost = " / ".join(sorted({pair.reason for pair in pairs if pair.distance_mm is None}))
         if known:
             best.append(min(known))
-        else:
-            reasons = sorted({pair.reason for pair in pairs})
-            missing.append(Missing(subject=subject, reason=" / ".join(reasons)))
+        if lost:
+            (incomplete if known else missing).append(Missing(subject=subject, reason=lost))
     mean = fmean(best) if best else None
     std = None if mean is None else sqrt(fmean((value - mean) ** 2 for value in best))
-    return SettingResult(setting=setting, mean_mm=mean, std_mm=std, count=len(best), missing=tuple(missing))
+    return SettingResult(
+        setting=setting, mean_mm=mean, std_mm=std, count=len(best), missing=tuple(missing), incomplete=tuple(incomplete)
+    )
 
 
 def render_table(
@@ -116,11 +121,16 @@ def _cell(result: SettingResult) -> str:
 
 
 def _missing_lines(results: Sequence[SettingResult]) -> list[str]:
-    lines: list[str] = []
+    places: dict[tuple[str, str, str], list[str]] = {}
     for result in results:
-        by_reason: dict[str, list[str]] = {}
-        for missing in result.missing:
-            by_reason.setdefault(missing.reason, []).append(missing.subject)
-        for reason, names in sorted(by_reason.items()):
-            lines.append(f"missing in {result.setting.value}: {', '.join(names)} ({reason})")
-    return lines or ["No subject is missing."]
+        for words, entries in (("missing", result.missing), ("one scan only", result.incomplete)):
+            by_reason: dict[str, list[str]] = {}
+            for entry in entries:
+                by_reason.setdefault(entry.reason, []).append(entry.subject)
+            for reason, names in by_reason.items():
+                places.setdefault((words, reason, ", ".join(names)), []).append(result.setting.value)
+    lines = [
+        f"{words} in {'every setting' if len(settings) == len(results) else ', '.join(settings)}: {names} ({reason})"
+        for (words, reason, names), settings in sorted(places.items())
+    ]
+    return lines or ["No subject and no scan is missing."]
