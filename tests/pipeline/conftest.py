@@ -7,8 +7,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from ops.morphable_model import ModelMetadata, MorphableModel
+from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.cluster import ClusterConfig, ray_session
 from pipeline.sources import Item
 
@@ -19,6 +22,20 @@ WritePhoto = Callable[..., Path]
 def local_ray() -> Generator[Any]:
     with ray_session(ClusterConfig(num_gpus=0, stall_timeout_s=60)) as ray:
         yield ray
+
+
+@pytest.fixture(scope="session")
+def bundle(model_dir: Path) -> ModelBundle:
+    return resolve_bundle("ict", model_dir)
+
+
+@pytest.fixture
+def photo_dir(model_dir: Path) -> Path:
+    """Folder of real photos beside the model files."""
+    folder = model_dir.parent / "photos"
+    if not folder.is_dir():
+        pytest.skip(f"needs the photos that belong in {folder}")
+    return folder
 
 
 @pytest.fixture
@@ -56,3 +73,35 @@ def make_item() -> Callable[..., Item]:
         )
 
     return make
+
+
+@pytest.fixture
+def tiny_shape() -> MorphableModel:
+    """A grid of 9 x 8 vertices as wide as a face, with one identity mode (depth) and one expression mode (height)."""
+    columns, rows = 9, 8
+    x, y = np.meshgrid(np.linspace(-60, 60, columns), np.linspace(-80, 80, rows))
+    mean = np.stack((x, y, np.zeros_like(x)), -1).reshape(-1, 3)
+    corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1)
+    triangles = np.concatenate(
+        (
+            np.stack((corner, corner + 1, corner + columns), -1),
+            np.stack((corner + 1, corner + columns + 1, corner + columns), -1),
+        )
+    )
+    landmarks = torch.arange(68)
+    landmarks[36], landmarks[45] = 0, 8
+    everywhere = torch.ones(len(mean), dtype=torch.bool)
+    return MorphableModel(
+        mean_mm=torch.from_numpy(mean).float(),
+        identity_basis_mm=torch.tensor([0.0, 0.0, 5.0]).expand(1, len(mean), 3).contiguous(),
+        expression_basis_mm=torch.tensor([0.0, 3.0, 0.0]).expand(1, len(mean), 3).contiguous(),
+        triangles=torch.from_numpy(triangles).int(),
+        uv=torch.from_numpy((mean[:, :2] + (60, 80)) / (120, 160)).float(),
+        uv_triangles=torch.from_numpy(triangles).int(),
+        landmarks=landmarks,
+        jaw_candidates=landmarks[:17, None].expand(17, 2).contiguous(),
+        regions={"face": everywhere, "skin": everywhere},
+        metadata=ModelMetadata(
+            name="grid", licence="none", source="made here", uv_layout="grid", expression_kind="gaussian"
+        ),
+    )
