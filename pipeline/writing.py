@@ -14,7 +14,6 @@ import torch
 
 from evaluation.contact_sheet import SheetRow, draw_contact_sheet, over
 from ops import mesh_io
-from ops.fit import FitModels
 from ops.morphable_model import MorphableModel
 from ops.photo import decode_png, encode_png
 from ops.weights.bundle import ModelBundle
@@ -60,16 +59,16 @@ class WriteShard:
         """One row: the shard's summary."""
         return COMMITTED
 
-    def load(self) -> FitModels:
+    def load(self) -> MorphableModel:
         """The shape model, shared with the fit in the same worker."""
-        return load_fit_models(self.bundle, self.device)
+        return load_fit_models(self.bundle, self.device).shape
 
-    def __call__(self, loaded: FitModels, table: pa.Table) -> pa.Table:
+    def __call__(self, loaded: MorphableModel, table: pa.Table) -> pa.Table:
         """Write one block as one shard."""
         rows: list[Row] = table.to_pylist()
         store, index = ShardStore(self.root), int(rows[0]["shard"])
         with store.writing(index) as folder:
-            people = [self._write_identity(loaded.shape, folder, rows_of) for rows_of in _by_identity(rows)]
+            people = [self._write_identity(loaded, folder, rows_of) for rows_of in _by_identity(rows)]
             frames = table.select(frames_schema(self.sizes, LOSS_NAMES).names)
             pq.write_table(frames, folder / "frames.parquet")
             identities = pa.Table.from_pylist(people, schema=identities_schema(self.sizes))
