@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ops.errors import OutputError
 from ops.weights.bundle import ModelBundle
 from pipeline.cluster import ClusterConfig, Pools, check_fits, local_cpus, plan_pools, ray_session
 from pipeline.config import ReconstructConfig
@@ -60,6 +61,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
         OutputError: an output that cannot be used, or holds shards of another configuration.
         StageFailure: something unexpected, with the stage and the items in the message; committed shards stay.
     """
+    _check_folders(config)
     listing = list_input(config.input, config.layout)
     plan = plan_shards(listing.items, config.plan)
     with locked(config.output):
@@ -78,6 +80,13 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
         shards = [found for shard in plan.shards if (found := run.store.summary(shard.index))]
         say(f"report: {write_report(config.output, summary, shards, run.record)}")
     return summary
+
+
+def _check_folders(config: ReconstructConfig) -> None:
+    """Refuse an output that is not ours before anything is written there, or one that would become input."""
+    read_record(config.output)
+    if config.input.is_dir() and config.output.resolve().is_relative_to(config.input.resolve()):
+        raise OutputError(f"expected an output outside the input folder {config.input}, got {config.output}")
 
 
 def _check(config: ReconstructConfig, bundle: ModelBundle, listing: Listing, plan: Plan) -> _Run:

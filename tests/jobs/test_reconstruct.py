@@ -1,0 +1,206 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from jobs.reconstruct import main
+from pipeline.run_record import read_record
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ("--models", "ict", "--fit.steps", "2", "--fit.render_px", "96", "--num-gpus", "0", "--shard-size", "2")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(folder / "a.png")
+    return folder
+
+
+@pytest.fixture
+def people(model_dir: Path, tmp_path: Path) -> Path:
+    """Six people of one real photo each."""
+    source = model_dir.parent / "photos" / "congress"
+    if not source.is_dir():
+        pytest.skip(f"needs the photos that belong in {source}")
+    for person in sorted(source.iterdir())[:6]:
+        (tmp_path / "people" / person.name).mkdir(parents=True)
+        shutil.copy(person / "0.jpg", tmp_path / "people" / person.name)
+    return tmp_path / "people"
+
+
+def start(source: Path, output: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "jobs.reconstruct", "--input", str(source), "--output", str(output), *SETTINGS]
+    return subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(source: Path, output: Path, *more: str) -> tuple[int, str, str]:
+    process = start(source, output, *more)
+    out, err = process.communicate(timeout=500)
+    return process.returncode, out, err
+
+
+def shards(output: Path) -> dict[str, int]:
+    """Committed shards and when they were made."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in output.glob("shards/*/_SUCCESS.json")}
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 400
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing was committed in time"
+        time.sleep(0.05)
+
+
+def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("--input", "--layout", "identity-folders", "Exit status", "--fit.steps", "--num-gpus"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "input"),
+        (["--input", "x", "--output", "y", "--surprise", "1"], "surprise"),
+        (["--input", "x", "--output", "y", "--layout", "micc"], "layout"),
+        (["--input", "x", "--output", "y", "--preset", "best"], "expected a preset out of default, paper"),
+        (["--input", "x", "--output", "y", "--limit", "none at all"], "limit"),
+        (["--input", "x", "--output", "y", "--models", "nowhere.yaml"], "expected a bundle's name"),
+        (["--input", "x", "--output", "y", "--fit.steps", "-1"], "steps"),
+    ],
+)
+def test_bad_options_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_missing_models_are_refused_at_once(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    output = tmp_path / "out"
+    assert main(["--input", str(photos), "--output", str(output), "--models", "ict", "--model-dir", str(tmp_path)]) == 1
+    assert time.monotonic() - started < 10
+    message = capsys.readouterr().err
+    for words in (str(tmp_path / "scrfd_500m.onnx"), "sha256", "python -m jobs.assets fetch"):
+        assert words in message
+    assert not output.exists()
+
+
+@pytest.mark.models
+def test_an_altered_model_is_refused_naming_both_checksums(
+    tmp_path: Path, model_dir: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in model_dir.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    altered = tmp_path / "pfld_68.onnx"
+    altered.unlink()
+    altered.write_bytes((model_dir / "pfld_68.onnx").read_bytes() + b"!")
+    options = ["--input", str(photos), "--output", str(tmp_path / "out"), "--models", "ict"]
+    assert main([*options, "--model-dir", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert str(altered) in message
+    assert message.count("sha256") >= 2
+
+
+@pytest.mark.models
+def test_bad_input_and_output_are_refused_before_any_work(
+    tmp_path: Path, photos: Path, model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    output = tmp_path / "out"
+    for source, target, words in (
+        (tmp_path / "nowhere", output, "does not exist"),
+        (tmp_path / "empty", output, "expected photos or videos"),
+        (photos, tmp_path / "file" / "out", "expected a folder that can be written"),
+        (photos, tmp_path, "choose another output"),
+        (photos, photos / "out", "expected an output outside the input"),
+    ):
+        assert main(["--input", str(source), "--output", str(target), *SETTINGS]) == 1
+        assert words in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "photos"]
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@pytest.mark.ray
+def test_killed_and_interrupted_runs_are_continued(people: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for stop, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 2)):
+        before = len(shards(output))
+        process = start(people, output)
+        wait_for(lambda before=before: len(shards(output)) > before, process)
+        os.kill(process.pid, stop)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (status, 0)
+        if process.returncode == 2:
+            assert "the same command continues" in err
+    kept = shards(output)
+    status, out, err = run(people, output)
+    assert (status, err) == (0, "")
+    assert "6 of 6 input files accounted for" in out
+    assert {name: shards(output)[name] for name in kept} == kept, "finished shards are untouched"
+    frames = pd.concat(pd.read_parquet(path) for path in sorted(output.glob("shards/*/frames.parquet")))
+    assert sorted(Path(uri).parent.name for uri in frames["uri"]) == sorted(path.name for path in people.iterdir())
+    assert not list(output.glob("shards/.tmp-*"))
+    status, out, _ = run(people, output)
+    assert status == 0
+    assert "this run" not in out, "nothing is left to do"
+    status, _, err = run(people, output, "--fit.steps", "3")
+    assert status == 1
+    assert "configuration.fit.steps: 2 before, 3 now" in err
+
+
+@pytest.mark.models
+@pytest.mark.slow
+@pytest.mark.ray
+def test_garbage_gets_rows_and_the_run_ends_well(people: Path, tmp_path: Path) -> None:
+    good = next(people.rglob("0.jpg"))
+    folder = tmp_path / "été à la plage"
+    folder.mkdir()
+    shutil.copy(good, folder / "good one.jpg")
+    (folder / "corrupt.jpg").write_bytes(good.read_bytes()[:2000])
+    (folder / "empty.jpg").touch()
+    (folder / "text.mp4").write_text("no video")
+    (folder / "notes.txt").write_text("no medium")
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "self.jpg").symlink_to("self.jpg")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("RGB", (200, 200), (90, 120, 90)).save(folder / "lawn.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
+    output = tmp_path / "out"
+    status, out, _ = run(folder, output, "--mesh-formats", "glb,obj,ply")
+    assert status == 0
+    assert "1 other files skipped" in out
+    frames = pd.concat(pd.read_parquet(path) for path in output.glob("shards/*/frames.parquet"))
+    assert {Path(uri).name: f"{s} {r}".strip() for uri, s, r in frames[["uri", "status", "reason"]].to_numpy()} == {
+        "good one.jpg": "ok",
+        "corrupt.jpg": "failed unreadable",
+        "empty.jpg": "failed unreadable",
+        "text.mp4": "failed unreadable",
+        "self.jpg": "failed unreadable",
+        "dot.png": "rejected too_small",
+        "lawn.png": "rejected no_face",
+        "huge.png": "rejected too_large",
+    }
+    people_found = pd.concat(pd.read_parquet(path) for path in output.glob("shards/*/identities.parquet"))
+    assert people_found["status"].value_counts().to_dict() == {"ok": 1, "failed": 4, "rejected": 3}
+    assert len(list(output.glob("shards/*/meshes/good-one-*"))) == 5
+    record = read_record(output)
+    assert record is not None
+    assert record["summary"]["frames"]["ok"] == 1
+    assert (output / "report" / "index.html").exists()
