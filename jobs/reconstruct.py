@@ -85,6 +85,7 @@ def _parser(preset_name: str) -> ArgumentParser:
         default="auto",
         help="images, videos, mixed: every file is a person of its own. identity-folders: a person a sub-folder. "
         "manifest: a Parquet file with columns uri and optionally identity_id and kind (image, video). "
+        "micc: the MICC Florence data set, every clip an identity subject_NN/<Setting>. "
         "auto: a manifest for a .parquet file, identity-folders where files lie in sub-folders only, else mixed",
     )
     add("--models", default="ict", help=f"a bundle ({', '.join(built_in_bundles())}) or the YAML file of your own")

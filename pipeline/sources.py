@@ -10,11 +10,12 @@ from urllib.parse import quote_from_bytes, unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from evaluation.micc import find_videos
 from ops.errors import ConfigurationError
 from pipeline.locations import location_of
 from pipeline.names import stable_id
 
-Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "manifest"]
+Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "manifest", "micc"]
 Kind = Literal["image", "video"]
 
 IMAGE_SUFFIXES = frozenset(
@@ -65,6 +66,7 @@ def list_input(path: Path, layout: Layout = "auto") -> Listing:
     - `identity-folders`: every sub-folder is a person, with all photos and clips below it; files beside the
       sub-folders are persons of their own.
     - `manifest`: a Parquet file with columns `uri`, and optionally `identity_id` and `kind` (image or video).
+    - `micc`: the MICC Florence data set; every clip of a subject is an identity `subject_NN/<Setting>`.
     - `auto`: a manifest for a .parquet file; `identity-folders` where media lie in sub-folders only; else `mixed`.
 
     Raises:
@@ -79,7 +81,7 @@ def list_input(path: Path, layout: Layout = "auto") -> Listing:
         return _list_manifest(path)
     if is_manifest:
         raise ConfigurationError(f"{path} is a Parquet manifest: expected layout auto or manifest, got {layout}")
-    listing = _list_files(path.absolute(), layout)
+    listing = _list_micc(path.absolute()) if layout == "micc" else _list_files(path.absolute(), layout)
     if not listing.items:
         raise ConfigurationError(
             f"expected photos or videos in {path}, found none (layout {listing.layout}, {listing.skipped} other files)"
@@ -124,6 +126,23 @@ def _file_item(folder: Path, relative: PurePosixPath, kind: Kind, person_by_fold
         location=location,
         kind=kind,
     )
+
+
+def _list_micc(root: Path) -> Listing:
+    """The three clips of every subject, each an identity of its own; clips that are not there have no item."""
+    videos = find_videos(root)
+    items = [
+        Item(
+            item_id=stable_id(str(video.video_path.relative_to(root)), identity_id),
+            identity_id=identity_id,
+            uri=location_of(video.video_path),
+            location=location_of(video.video_path),
+            kind="video",
+        )
+        for video in videos
+        if video.video_path is not None and (identity_id := f"{video.subject}/{video.setting.value}")
+    ]
+    return Listing(items=tuple(items), layout="micc", skipped=0, duplicates=0)
 
 
 def _printable(name: str) -> str:

@@ -114,7 +114,26 @@ def test_nothing_to_do_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
         list_input(tmp_path / "nowhere")
     with pytest.raises(ConfigurationError, match="expected a layout out of"):
-        list_input(tmp_path, "micc")  # type: ignore[arg-type]
+        list_input(tmp_path, "albums")  # type: ignore[arg-type]
+
+
+def test_the_micc_layout_makes_every_clip_an_identity(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "subject_01/Video/Indoor-Cooperative/a.mjpg",
+        "subject_01/Video/PTZ-Indoor/b.mpg",
+        "subject_01/Model/frontal1/obj/texture.bmp",
+        "subject_02/Video/PTZ-Outdoor/c.mjpeg",
+    )
+    listing = list_input(tmp_path, "micc")
+    assert [(item.identity_id, item.kind) for item in listing.items] == [
+        ("subject_01/Indoor-Cooperative", "video"),
+        ("subject_01/PTZ-Indoor", "video"),
+        ("subject_02/PTZ-Outdoor", "video"),
+    ]
+    assert len({item.stem for item in listing.items}) == 3
+    with pytest.raises(ConfigurationError, match="subject_01"):
+        list_input(tmp_path / "subject_01", "micc")
 
 
 def test_a_manifest_groups_by_its_own_identities(tmp_path: Path) -> None:

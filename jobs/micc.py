@@ -1,0 +1,119 @@
+"""The MICC Florence benchmark in one command: register the scans, reconstruct the videos, measure, print the table.
+
+    python -m jobs.micc --data MICC --output DIR
+
+writes DIR/registered (as jobs.register_micc), DIR/reconstructions (as jobs.reconstruct --layout micc) and
+DIR/evaluation-<protocol> (as jobs.evaluate_micc). Every step continues where it stopped. The template is the mean face
+of the shape model that reconstructs.
+
+Exit status: 0 when everything is accounted for, 1 for bad input or configuration, 2 when interrupted (run the same
+command again to continue).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.protocols import Protocol
+from ops.errors import GanfitError
+from ops.fit.config import preset
+from ops.weights.bundle import resolve_bundle
+from pipeline.cluster import ClusterConfig
+from pipeline.config import ReconstructConfig
+from pipeline.evaluation import EvaluateConfig, evaluate
+from pipeline.item_tasks import TaskConfig
+from pipeline.planner import PlanConfig
+from pipeline.reconstruction import reconstruct
+from pipeline.reconstruction_files import open_reconstructions
+from pipeline.registration import RegisterConfig, register
+from pipeline.summary import table_text
+from pipeline.template_source import open_template
+
+OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        complete = _run(options)
+    except GanfitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
+        return INTERRUPTED
+    return OK if complete else BAD_INPUT
+
+
+def _run(options: argparse.Namespace) -> bool:
+    output: Path = options.output
+    bundle = resolve_bundle(options.models, options.model_dir)
+    template = open_template(options.models, None, options.model_dir)
+    config = ReconstructConfig(
+        input=options.data,
+        output=output / "reconstructions",
+        layout="micc",
+        preset=options.preset,
+        plan=PlanConfig(frames=options.frames),
+        fit=preset(options.preset),
+        cluster=ClusterConfig(address=options.address, num_gpus=options.num_gpus),
+    )
+    tasks = TaskConfig(workers=options.workers, address=options.address)
+    print("1. register the scans", flush=True)
+    registration = RegisterConfig(
+        data=options.data, output=output / "registered", landmarks=options.landmarks, tasks=tasks
+    )
+    register(registration, template, _say)
+    print("\n2. reconstruct the videos", flush=True)
+    summary = reconstruct(config, bundle, _say)
+    print(table_text(summary))
+    print("\n3. measure", flush=True)
+    reconstructions = open_reconstructions(output / "reconstructions")
+    for name in options.protocol:
+        found = evaluate(
+            EvaluateConfig(
+                registered=output / "registered",
+                output=output / f"evaluation-{name}",
+                protocol=Protocol(name),
+                tasks=TaskConfig(workers=options.workers, chunk=6, address=options.address),
+            ),
+            reconstructions,
+            f"ganfit, models {bundle.name}",
+        )
+        print(f"\n{found.text}", flush=True)
+    return summary.complete
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.micc", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder with subject_01, subject_02, ...")
+    add("--landmarks", type=Path, help="folder of LJSON annotations; default: anywhere below --data")
+    add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
+    add("--models", default="ict", help="a bundle's name, or the YAML file of your own")
+    add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
+    add("--preset", default="default", help="default, or paper: the published method to the letter, slower")
+    add("--frames", type=int, default=5, help="frames drawn uniformly from every clip (default: %(default)s)")
+    add(
+        "--protocol",
+        nargs="+",
+        choices=[protocol.value for protocol in Protocol],
+        default=[Protocol.GANFIT_CODE.value, Protocol.PAPER.value],
+        help="one table each (default: ganfit-code and paper)",
+    )
+    add("--workers", type=int, help="scans or pairs at a time; default: one a CPU; 0: without Ray")
+    add("--num-gpus", type=int, help="GPUs to fit on; default: all there are; 0 fits on the CPU")
+    add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
+    return parser
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
