@@ -21,7 +21,7 @@ SCHEDULE = Schedule(steps=6000, batch=64, learning_rate=2e-3, weight_decay=5e-4)
 SCALE, MARGIN = 32.0, 0.35
 """Of the ArcFace loss."""
 MARGIN_START, MARGIN_FULL = 0.35, 0.75
-"""Shares of the training between which the margin grows from 0: with a margin from the start little is learned early."""
+"""Shares of the training between which the margin grows from 0; with one from the start little is learned early."""
 POINT_JITTER = 0.015
 """Standard deviation of the alignment points' noise, in pictures' sides."""
 FALSE_ACCEPT = 1e-2
