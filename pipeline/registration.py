@@ -26,6 +26,7 @@ TABLE_FILE = "registrations.parquet"
 TEMPLATE_FILE = "template.npz"
 MAX_RESIDUAL_MM = 1.0
 MIN_MATCHED_SHARE = 0.3
+MAX_FLIPPED_SHARE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +149,8 @@ def _problem(found: Registration) -> str | None:
         return f"only {100 * quality.matched_share:.0f} % of the face meets the scan: large holes or wrong landmarks"
     if quality.residual_mm > MAX_RESIDUAL_MM:
         return f"the template stays {quality.residual_mm:.2f} mm from the scan: wrong landmarks or a strong expression"
+    if quality.flipped_share > MAX_FLIPPED_SHARE:
+        return f"{100 * quality.flipped_share:.1f} % of the triangles are folded over: wrong landmarks or a broken scan"
     return None
 
 

@@ -19,6 +19,8 @@ DEBRIS_SHARE = 0.05
 """Pieces with less area than this share of the largest are dropped."""
 MAX_LANDMARK_DISTANCE_MM = 15.0
 """Median distance of the landmarks from the surface beyond which they belong to something else."""
+MAX_ARRANGEMENT_MM = 12.0
+"""Median misfit of the landmarks to the template's beyond which they are in another order."""
 MIN_TRIANGLES = 100
 ORIENTATION_REACH_MM = 15.0
 
@@ -58,7 +60,7 @@ def prepare_scan(
     if unit != "mm":
         repairs.insert(0, f"converted from {unit} to mm")
     mesh = _join_units(mesh, landmarks_mm[visible], repairs)
-    start = fit_alignment(template_landmarks[visible], landmarks_mm[visible], scale=ScaleRule.LEAST_SQUARES)
+    start = _landmark_start(template_landmarks[visible], landmarks_mm[visible])
     mesh = _orient(mesh, Mesh(align_points(start, template.vertices), template.triangles), repairs)
     if not visible.all():
         repairs.append(f"{np.count_nonzero(~visible)} landmarks missing")
@@ -114,6 +116,18 @@ def _landmark_unit(landmarks: Float[np.ndarray, "n 3"], template_mm: Float[np.nd
         f"the landmarks are {size:.4g} times as large as the template's in mm; expected about 1 (mm), 0.1 (cm) or "
         "0.001 (m): check that they are 3-D points of one face"
     )
+
+
+def _landmark_start(template_mm: Float[np.ndarray, "n 3"], landmarks_mm: Float[np.ndarray, "n 3"]) -> Alignment:
+    """The similarity of the template onto the landmarks."""
+    start = fit_alignment(template_mm, landmarks_mm, scale=ScaleRule.LEAST_SQUARES)
+    miss = float(np.median(np.linalg.norm(align_points(start, template_mm) - landmarks_mm, axis=1)))
+    if miss > MAX_ARRANGEMENT_MM:
+        raise GeometryError(
+            f"the landmarks stay {miss:.0f} mm (median) from the template's after alignment, more than "
+            f"{MAX_ARRANGEMENT_MM:.0f} mm: expected 68 points in iBUG order, the subject's right side first"
+        )
+    return start
 
 
 def _join_units(mesh: Mesh, landmarks_mm: Float[np.ndarray, "n 3"], repairs: list[str]) -> Mesh:

@@ -87,6 +87,8 @@ def test_what_cannot_work_is_refused(face_scan: tuple[Template, Mesh, np.ndarray
         register((template, mesh, landmarks * 30, truth))
     with pytest.raises(GeometryError, match="another scan or frame"):
         register((template, mesh, landmarks + 400, truth))
+    with pytest.raises(GeometryError, match="iBUG order"):
+        register((template, mesh, np.random.default_rng(0).permutation(landmarks), truth))
     with pytest.raises(GeometryError, match="at least 100 triangles"):
         register((template, Mesh(mesh.vertices, mesh.triangles[:5]), landmarks, truth))
     with pytest.raises(ConfigurationError, match="landmarks must be vertices"):
