@@ -67,7 +67,6 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
 
 
 def _parser(preset_name: str) -> ArgumentParser:
-    plan, cluster = PlanConfig(), ClusterConfig()
     parser = ArgumentParser(
         prog="python -m jobs.reconstruct",
         usage="%(prog)s --input PATH --output DIR [options]",
@@ -75,98 +74,60 @@ def _parser(preset_name: str) -> ArgumentParser:
         formatter_class=_HelpFormatter,
         exit_on_error=False,
     )
-    add = parser.add_argument
-    add("--config", action=ActionConfigFile, help="YAML file with any of these options")
-    add("--input", type=Path, required=True, help="a folder, a photo, a clip, or a Parquet manifest")
-    add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
-    add(
-        "--layout",
-        type=Layout,
-        default="auto",
-        help="images, videos, mixed: every file is a person of its own. identity-folders: a person a sub-folder. "
-        "manifest: a Parquet file with columns uri and optionally identity_id and kind (image, video). "
-        "micc: the MICC Florence data set, every clip an identity subject_NN/<Setting>. "
-        "auto: a manifest for a .parquet file, identity-folders where files lie in sub-folders only, else mixed",
-    )
-    add("--models", default="ict", help=f"a bundle ({', '.join(built_in_bundles())}) or the YAML file of your own")
-    add(
-        "--model_dir",
-        "--model-dir",
-        type=str | None,
-        help="folder of model files; default: $GANFIT_MODELS, else a cache",
-    )
-    add(
-        "--preset",
-        default="default",
-        help="default, or paper: the published method to the letter, several times slower",
-    )
-    add("--limit", type=int | None, default=plan.limit, help="use the first so many persons only")
-    add("--frames", type=int, default=plan.frames, help="frames drawn uniformly from every clip")
-    add(
-        "--max-images",
-        "--max_images",
-        dest="max_images",
-        type=int,
-        default=plan.max_images,
-        help="images used of one person",
-    )
-    add(
-        "--shard-size",
-        "--shard_size",
-        dest="shard_size",
-        type=int,
-        default=plan.shard_size,
-        help="images a shard: the unit of a commit",
-    )
-    add(
-        "--mesh-formats",
-        "--mesh_formats",
-        dest="mesh_formats",
-        default="glb",
-        help=f"files written for every person, comma separated out of {', '.join(get_args(MeshFormat))}",
-    )
-    add(
-        "--num-gpus",
-        "--num_gpus",
-        dest="num_gpus",
-        type=int | None,
-        help="GPUs to use; default: all there are; 0 fits on the CPU",
-    )
-    add(
-        "--fit-workers",
-        "--fit_workers",
-        dest="fit_workers",
-        type=int | None,
-        help="processes that fit; default: one a GPU or a core",
-    )
-    add(
-        "--prepare-workers",
-        "--prepare_workers",
-        dest="prepare_workers",
-        type=int | None,
-        help="processes that read and detect; default: few",
-    )
-    add(
-        "--fit-batch",
-        "--fit_batch",
-        dest="fit_batch",
-        type=int | None,
-        help="images fitted together; default: 32 on a GPU, 8 without",
-    )
-    add("--address", type=str | None, help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
-    add(
-        "--stall-timeout-s",
-        "--stall_timeout_s",
-        dest="stall_timeout_s",
-        type=float,
-        default=cluster.stall_timeout_s,
-        help="give up after",
-    )
-    add("--dashboard", type=bool, default=False, help="start Ray's dashboard, reachable from this machine only")
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
+    _add_content_options(parser)
+    _add_machine_options(parser)
     parser.add_class_arguments(DetectionConfig, "detection", help="which faces are accepted")
     parser.add_class_arguments(FitConfig, "fit", help="the fit, on top of the preset")
     parser.set_defaults({"fit": dataclasses.asdict(preset(preset_name))})
     return parser
+
+
+def _add_content_options(parser: ArgumentParser) -> None:
+    """What is reconstructed, with which models, into which files."""
+    plan = PlanConfig()
+    parser.add_argument("--input", type=Path, required=True, help="a folder, a photo, a clip, or a Parquet manifest")
+    parser.add_argument("--output", type=Path, required=True, help="a new folder, or an earlier run's to continue")
+    _add(
+        parser,
+        "layout",
+        Layout,
+        "auto",
+        "images, videos, mixed: every file is a person of its own. identity-folders: a person a sub-folder. "
+        "manifest: a Parquet file with columns uri and optionally identity_id and kind (image, video). "
+        "micc: the MICC Florence data set, every clip an identity subject_NN/<Setting>. "
+        "auto: a manifest for a .parquet file, identity-folders where files lie in sub-folders only, else mixed",
+    )
+    bundles = ", ".join(built_in_bundles())
+    _add(parser, "models", str, "ict", f"a bundle ({bundles}) or the YAML file of your own")
+    _add(parser, "model_dir", str | None, None, "folder of model files; default: $GANFIT_MODELS, else a cache")
+    _add(
+        parser, "preset", str, "default", "default, or paper: the published method to the letter, several times slower"
+    )
+    _add(parser, "limit", int | None, plan.limit, "use the first so many persons only")
+    _add(parser, "frames", int, plan.frames, "frames drawn uniformly from every clip")
+    _add(parser, "max_images", int, plan.max_images, "images used of one person; the others are rejected as surplus")
+    _add(parser, "shard_size", int, plan.shard_size, "images a shard: the unit of a commit")
+    formats = ", ".join(get_args(MeshFormat))
+    _add(parser, "mesh_formats", str, "glb", f"files written for every person, comma separated out of {formats}")
+
+
+def _add_machine_options(parser: ArgumentParser) -> None:
+    """Where it runs and how wide: no part of what is computed."""
+    cluster = ClusterConfig()
+    _add(parser, "num_gpus", int | None, cluster.num_gpus, "GPUs to use; default: all there are; 0 fits on the CPU")
+    _add(parser, "fit_workers", int | None, cluster.fit_workers, "processes that fit; default: one a GPU or a core")
+    _add(parser, "prepare_workers", int | None, cluster.prepare_workers, "processes that read and detect; default: few")
+    _add(parser, "fit_batch", int | None, cluster.fit_batch, "images fitted together; default: 32 on a GPU, 8 without")
+    _add(parser, "address", str | None, cluster.address, "Ray cluster; default: $RAY_ADDRESS, else this machine alone")
+    _add(parser, "stall_timeout_s", float, cluster.stall_timeout_s, "end a run in which no shard moves for so long")
+    _add(parser, "dashboard", bool, cluster.dashboard, "start Ray's dashboard, reachable from this machine only")
+
+
+def _add(parser: ArgumentParser, name: str, kind: Any, default: Any, text: str) -> None:
+    """An option spelled with dashes; in YAML files, and if one likes here too, with underscores."""
+    spellings = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
+    parser.add_argument(*spellings, dest=name, type=kind, default=default, help=text)
 
 
 def _config(options: Namespace) -> ReconstructConfig:

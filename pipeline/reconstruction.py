@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +28,7 @@ from pipeline.run_record import (
 )
 from pipeline.shards import ShardStore, ShardSummary, locked
 from pipeline.sources import Listing, list_input
-from pipeline.stage import apply_stage
+from pipeline.stage import StageFailure, apply_stage
 from pipeline.summary import RunSummary, count_ok, total
 
 Say = Callable[[str], None]
@@ -132,11 +134,10 @@ def _run_pending(run: _Run, pending: Sequence[Shard], done: Sequence[ShardSummar
             dataset = ray.data.from_arrow([shard.table() for shard in pending])
             dataset = apply_stage(apply_stage(dataset, prepare, pools.prepare), commit, pools.fit)
             started = time.monotonic()
-            for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for text in block.column("summary").to_pylist():
-                    new.append(ShardSummary.from_json(text))
-                    seconds = time.monotonic() - started
-                    say(_progress(new, len(pending), seconds))
+            with _failures_of_stages(ray):
+                for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                    new.extend(ShardSummary.from_json(text) for text in block.column("summary").to_pylist())
+                    say(_progress(new, len(pending), time.monotonic() - started))
             seconds = time.monotonic() - started
     summaries = [*done, *new]
     return RunSummary(
@@ -149,6 +150,18 @@ def _run_pending(run: _Run, pending: Sequence[Shard], done: Sequence[ShardSummar
         fit_seconds=sum(summary.fit_seconds for summary in new),
         fit_workers=workers,
     )
+
+
+@contextmanager
+def _failures_of_stages(ray: Any) -> Generator[None]:
+    """Raise a stage's failure in a worker as that failure; Ray's own account of it stays as the cause."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        found = re.findall(rf"{StageFailure.__name__}: (.+)", str(error))
+        if not found:
+            raise
+        raise StageFailure(found[-1]) from error
 
 
 def _pools(config: ClusterConfig, ray: Any, pending: int) -> Pools:

@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,8 +40,9 @@ class Fingerprint:
         return sha256(json.dumps(self.parts(), sort_keys=True).encode()).hexdigest()[:16]
 
 
+@lru_cache
 def code_checksum() -> str:
-    """sha256 over the source of the packages that make results."""
+    """sha256 over the source of the packages that make results, as it was when first asked for."""
     root = Path(__file__).parents[1]
     digest = sha256()
     for package in _CODE_PACKAGES:
