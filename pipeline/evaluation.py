@@ -113,8 +113,14 @@ class EvaluatePair:
             return row | {"status": Status.REJECTED, "reason": reason, "message": message}
         try:
             template = load_template(self.registered / TEMPLATE_FILE)
-            truth = self._truth(registration)
             rebuilt = self._reconstruction(item.reconstruction.path, template)
+            if self.protocol is not Protocol.GANFIT_CODE and not np.isfinite(rebuilt.landmarks_mm).any():
+                beside = item.reconstruction.path.with_suffix(".ljson").name
+                message = (
+                    f"the mesh is not in the template's topology and brings no landmarks: expected {beside} beside it"
+                )
+                return row | {"status": Status.REJECTED, "reason": MiccReason.MISSING_LANDMARKS, "message": message}
+            truth = self._truth(registration)
             found = evaluate_pair(
                 self.protocol,
                 template.template,

@@ -143,7 +143,8 @@ def test_other_topologies_bring_their_landmarks(few: Path, tiny_micc: Any, tmp_p
     assert main(arguments(few, method, tmp_path / "out", protocol="paper", unit="mm")) == 0
     pairs = {(p["setting"], p["scan"]): p for p in pairs_of(tmp_path / "out") if p["subject"] == "subject_01"}
     assert pairs["Indoor-Cooperative", "frontal1"]["distance_mm"] < 0.01
-    assert pairs["PTZ-Indoor", "frontal1"]["reason"] == "too_few_points"
+    assert pairs["PTZ-Indoor", "frontal1"]["reason"] == "missing_landmarks"
+    assert "PTZ-Indoor.ljson" in pairs["PTZ-Indoor", "frontal1"]["message"]
     assert pairs["PTZ-Outdoor", "frontal1"]["reason"] == "missing_reconstruction"
 
 
