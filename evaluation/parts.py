@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32
 
 from ops.errors import DegeneratePointsError
-from ops.mesh import Mesh, submesh
+from ops.mesh import Mesh
 from ops.registration.surface import Rejection, Surface, vertex_areas, vertex_normals
 
 OUTER_EYES = (36, 45)
@@ -37,6 +37,14 @@ class Reduction(Enum):
 
     MEAN = "mean"
     RMSE = "rmse"
+
+
+class Samples(NamedTuple):
+    """Points of a surface with their unit normals and the area each stands for."""
+
+    points: Float[np.ndarray, "point 3"]
+    normals: Float[np.ndarray, "point 3"]
+    areas: Float[np.ndarray, " point"]
 
 
 class Distances(NamedTuple):
@@ -72,33 +80,36 @@ def below_forehead(
     return points @ up <= limit
 
 
-def crop_mesh(mesh: Mesh, inside: Bool[np.ndarray, " vertex"]) -> Mesh:
-    """The triangles whose corners are all inside.
+def sample_surface(mesh: Mesh, inside: Bool[np.ndarray, " vertex"]) -> Samples:
+    """The vertices inside a crop, each standing for a third of the area around it.
+
+    Triangles across the rim count in part, so that a coarse mesh loses no more of the rim than a fine one.
 
     Raises:
-        DegeneratePointsError: none are.
+        DegeneratePointsError: nothing is inside.
     """
-    part, _ = submesh(mesh, in_whole_triangles(inside, mesh.triangles))
-    if len(part.triangles) == 0:
+    area = vertex_areas(mesh)
+    keep = inside & (area > 0)
+    if not keep.any():
         raise DegeneratePointsError("the crop holds no surface: check the landmarks and the unit")
-    return part
+    return Samples(mesh.vertices[keep], vertex_normals(mesh)[keep], area[keep])
 
 
-def distances_to_surface(points: Mesh, surface: Surface, kind: DistanceKind) -> Distances:
-    """Distance of every vertex of a mesh, weighted by its area, so that tessellation does not matter."""
-    found = surface.correspond(points.vertices, None, Rejection(border=False))
-    return Distances(_measure(points.vertices, found.points, found.normals, kind), vertex_areas(points))
+def distances_to_surface(samples: Samples, surface: Surface, kind: DistanceKind) -> Distances:
+    """Distance of every sample, with its area as weight."""
+    found = surface.correspond(samples.points, None, Rejection(border=False))
+    return Distances(_measure(samples.points, found.points, found.normals, kind), samples.areas)
 
 
-def facing_distances(points: Mesh, surface: Surface, kind: DistanceKind) -> Distances:
-    """The same over vertices that meet the surface inside its border and face the same way.
+def facing_distances(samples: Samples, surface: Surface, kind: DistanceKind) -> Distances:
+    """The same over samples that meet the surface inside its border and face the same way.
 
     What a scan does not show (the mouth's inside, eyeballs behind lids, holes) has no counterpart to be far from.
     """
-    found = surface.correspond(points.vertices, vertex_normals(points), _LOOK)
+    found = surface.correspond(samples.points, samples.normals, _LOOK)
     keep = found.accepted
-    values = _measure(points.vertices[keep], found.points[keep], found.normals[keep], kind)
-    return Distances(values, vertex_areas(points)[keep])
+    values = _measure(samples.points[keep], found.points[keep], found.normals[keep], kind)
+    return Distances(values, samples.areas[keep])
 
 
 def reduce_distances(distances: Distances, reduction: Reduction) -> float:

@@ -30,12 +30,13 @@ from evaluation.parts import (
     DistanceKind,
     Distances,
     Reduction,
+    Samples,
     below_forehead,
-    crop_mesh,
     distances_to_surface,
     facing_distances,
     quantile,
     reduce_distances,
+    sample_surface,
     sphere_crop,
 )
 from evaluation.result import PairResult
@@ -44,7 +45,7 @@ from ops.mesh import Mesh
 from ops.registration.alignment import Alignment, ScaleRule, align_points, fit_alignment, invert_alignment
 from ops.registration.icp import Icp, IcpState, Metric
 from ops.registration.solver import Solution, Status, solve
-from ops.registration.surface import Rejection, Surface, vertex_areas, vertex_normals
+from ops.registration.surface import Rejection, Surface
 
 CROP_RADIUS_MM = 95.0
 NOW_CROP_FACTOR = 0.7
@@ -146,18 +147,18 @@ def evaluate_scan(protocol: ScanProtocol, truth: AnnotatedMesh, reconstruction: 
         GeometryError: the alignment lost the reconstruction.
     """
     crop = protocol.crop(truth)
-    cropped = crop_mesh(truth.mesh, crop.inside)
+    samples = sample_surface(truth.mesh, crop.inside)
     start = _start(protocol, truth, reconstruction)
     rebuilt = Mesh(align_points(start, reconstruction.mesh.vertices), reconstruction.mesh.triangles)
-    solution = _align(protocol, cropped, Surface(rebuilt))
+    solution = _align(protocol, samples, Surface(rebuilt))
     # The ICP moves the ground truth; its inverse moves the reconstruction, once, for both directions.
     onto_truth = invert_alignment(solution.state.alignment)
     moved = Mesh(align_points(onto_truth, rebuilt.vertices), rebuilt.triangles)
-    forward = distances_to_surface(cropped, Surface(moved), protocol.distance)
+    forward = distances_to_surface(samples, Surface(moved), protocol.distance)
     first = reduce_distances(forward, protocol.reduction)
     second, backward, masked2 = None, None, 0
     if protocol.symmetric:
-        near = crop_mesh(moved, sphere_crop(moved.vertices, crop.centre_mm, crop.radius_mm))
+        near = sample_surface(moved, sphere_crop(moved.vertices, crop.centre_mm, crop.radius_mm))
         backward = facing_distances(near, Surface(truth.mesh), protocol.distance)
         second = reduce_distances(backward, protocol.reduction)
         masked2 = len(backward.values_mm)
@@ -170,7 +171,7 @@ def evaluate_scan(protocol: ScanProtocol, truth: AnnotatedMesh, reconstruction: 
         p95_mm=quantile(spread, 0.95),
         iterations1=solution.steps,
         iterations2=0,
-        masked1=len(cropped.vertices),
+        masked1=len(samples.points),
         masked2=masked2,
         scale=start.scale * onto_truth.scale,
         crop_radius_mm=crop.radius_mm,
@@ -195,18 +196,18 @@ def _start(protocol: ScanProtocol, truth: AnnotatedMesh, reconstruction: Annotat
     return fit_alignment(source[common], target[common], scale=protocol.start_scale)
 
 
-def _align(protocol: ScanProtocol, cropped: Mesh, rebuilt: Surface) -> Solution[IcpState]:
+def _align(protocol: ScanProtocol, samples: Samples, rebuilt: Surface) -> Solution[IcpState]:
     solution = solve(
         Icp(
-            points=cropped.vertices,
-            normals=vertex_normals(cropped),
-            weights=np.maximum(vertex_areas(cropped), 1e-9),
+            points=samples.points,
+            normals=samples.normals,
+            weights=samples.areas,
             surface=rebuilt,
             metric=protocol.icp_metric,
             scale=protocol.icp_scale,
             rejection=Rejection(border=True, min_normal_cosine=0.0),
             tolerance_mm=1e-4 if protocol.icp_metric is Metric.PLANE else 1e-3,
-            max_steps=300,
+            max_steps=100,
         )
     )
     if solution.status in (Status.LOST, Status.DIVERGED):
