@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ops.errors import MissingModelFileError, ModelFormatError, UnitsError
-from ops.linear_basis import linear_basis
 
 FILE_FORMAT = "ganfit-morphable-model"
 FILE_VERSION = 1
@@ -183,7 +182,7 @@ def _combine(
     points = mean_mm.reshape(1, -1).expand(count, -1)
     for basis, weights in zip(bases, coefficients, strict=True):
         if len(basis):
-            points = linear_basis(weights.reshape(count, basis.shape[0]), basis.reshape(basis.shape[0], -1), points)
+            points = torch.addmm(points, weights.reshape(count, basis.shape[0]), basis.reshape(basis.shape[0], -1))
     return points.reshape(*batch, *mean_mm.shape)
 
 

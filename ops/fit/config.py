@@ -90,9 +90,9 @@ def default_preset() -> FitConfig:
     return FitConfig(
         steps=240,
         weights=LossWeights(
-            landmark=0.015, shape=0.01, light=0.05, light_chroma=2.0, texture=0.002, expression=0.05, pixel=3.0
+            landmark=0.015, shape=0.004, light=0.05, light_chroma=2.0, texture=0.002, expression=0.1, pixel=5.0
         ),
-        learning_rates=LearningRates(identity=0.02, expression=0.03, texture=0.06, camera=0.01, light=0.02),
+        learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
         cosine_decay=True,
         composite=True,
         views=8,

@@ -111,7 +111,7 @@ class Objective:
         self.landmark_vertices = landmark_vertices(shape)
         self.views = [View(*(m.to(models.device) for m in view)) for view in make_views(config.views, config.render_px)]
         with torch.no_grad():
-            self.input_features = [self._recognise(inputs.images, view) for view in self.views]
+            self.input_features = [self._features(view) for view in self.views]
         skin = skin_weight(inputs.landmarks_px, config.render_px) if config.skin_mask else None
         self.skin = torch.ones_like(inputs.images[:, 0]) if skin is None else skin
         spread = (inputs.images - inputs.images.mean(1, keepdim=True)).abs().mean((1, 2, 3))
@@ -133,6 +133,12 @@ class Objective:
         camera = type(draws.camera)(*(value.to(device) for value in draws.camera))
         light = type(draws.light)(*(value.to(device) for value in draws.light))
         return SecondDraws(camera, light, draws.expression.to(device))
+
+    def _features(self, view: View) -> Recognition:
+        """The input's features, image by image for the sake of results that do not depend on the batch."""
+        seen = [self._recognise(image, view) for image in self.inputs.images.split(1)]
+        layers = zip(*(one.features for one in seen), strict=True)
+        return Recognition(torch.cat([one.embedding for one in seen]), tuple(torch.cat(layer) for layer in layers))
 
     def _recognise(self, crops: Float[Tensor, "image 3 side side"], view: View) -> Recognition:
         return self.models.recognition(resample_window(crops, view.vertical, view.horizontal))

@@ -24,13 +24,11 @@ def fit_stage_one(
     typical = normalised[usable].mean(0) if bool(usable.any()) else torch.rand(68, 2, device=normalised.device)
     safe = torch.where(usable[:, None, None], normalised, typical)
     if config.landmark_solver == "levenberg-marquardt":
-        fitted = fit_landmarks(models.shape, safe, steps=config.landmark_steps)
+        fitted = _each_alone(models, safe, steps=config.landmark_steps)
         sizes = torch.bincount(inputs.group)
         if int(sizes.max()) > 1:
             shared = mean_over_groups(fitted.identity, inputs.group, usable.to(fitted.identity.dtype))
-            fitted = fit_landmarks(
-                models.shape, safe, steps=config.landmark_steps // 2, start=fitted._replace(identity=shared)
-            )
+            fitted = _each_alone(models, safe, steps=config.landmark_steps // 2, start=fitted._replace(identity=shared))
     else:
         fitted = _landmarks_by_adam(models, safe, inputs, config)
     finite = usable & torch.isfinite(torch.cat((fitted.identity, fitted.expression, fitted.camera), -1)).all(-1)
@@ -43,6 +41,27 @@ def fit_stage_one(
         light=light,
     )
     return parameters.apply(torch.nan_to_num), finite
+
+
+def _each_alone(
+    models: FitModels, landmarks: Float[Tensor, "image 68 2"], *, steps: int, start: LandmarkFit | None = None
+) -> LandmarkFit:
+    """Levenberg-Marquardt image by image on the CPU, where a batched solver's rounding depends on the batch.
+
+    The last bit matters: where a gradient is all but zero, its sign decides Adam's first step.
+    """
+    if landmarks.device.type != "cpu":
+        return fit_landmarks(models.shape, landmarks, steps=steps, start=start)
+    starts = (
+        [None] * len(landmarks)
+        if start is None
+        else [LandmarkFit(*row) for row in zip(*(v.split(1) for v in start), strict=True)]
+    )
+    fits = [
+        fit_landmarks(models.shape, one, steps=steps, start=begin)
+        for one, begin in zip(landmarks.split(1), starts, strict=True)
+    ]
+    return LandmarkFit(*(torch.cat(parts) for parts in zip(*fits, strict=True)))
 
 
 def _landmarks_by_adam(

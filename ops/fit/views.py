@@ -57,11 +57,15 @@ def skin_weight(landmarks_px: Float[Tensor, "image 68 2"], side_px: int) -> Floa
     """1 inside the outline of jaw, temples and forehead, 0 outside, soft in between.
 
     The forehead is the brow line moved up the face's own vertical by `FOREHEAD`; hair, background and neck stay out.
+    An image whose landmarks are not finite has no skin.
     """
     import cv2
 
     masks: list[Any] = []
     for points in landmarks_px.detach().cpu().double().numpy():
+        if not np.isfinite(points).all():
+            masks.append(np.zeros((side_px, side_px), np.float32))
+            continue
         brows = points[17:27]
         up = brows.mean(0) - points[30]
         jaw = points[0:17]

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ops.linear_basis import linear_basis
 from ops.networks.onnx_builder import Operator, present
 from ops.networks.onnx_format import OnnxNode
 
@@ -90,11 +89,7 @@ def gemm(node: OnnxNode, opset: int) -> Operator:
     def run(values: Sequence[Tensor | None]) -> Tensor:
         a, b = present(values[0]), present(values[1])
         rows, columns = (a.mT if transpose_a else a), (b.mT if transpose_b else b)
-        if not columns.requires_grad:
-            # An image's result must not depend on how many others share the batch.
-            product = alpha * linear_basis(rows, columns, rows.new_zeros(len(rows), columns.shape[1]))
-        else:
-            product = alpha * (rows @ columns)
+        product = alpha * (rows @ columns)
         offset = values[2] if len(values) > 2 else None
         return product if offset is None else product + beta * offset
 

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
-from ops.linear_basis import linear_basis
 
 FORMAT = "ganfit-pca-texture-v1"
 SMALLEST_LEVEL = 32
@@ -57,7 +56,7 @@ class PcaTexture:
             ConfigurationError: a level this model does not have.
         """
         mean, basis = self._at(self.resolution if level is None else level)
-        return linear_basis(latent, basis.flatten(1), mean.flatten().expand(len(latent), -1)).unflatten(1, mean.shape)
+        return torch.addmm(mean.flatten(), latent, basis.flatten(1)).unflatten(1, mean.shape)
 
     def constrain(self, latent: Float[Tensor, "image latent"]) -> Float[Tensor, "image latent"]:
         """Clamp every coefficient to three standard deviations."""

@@ -5,21 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from evaluation.shape_error import neutral_face_error_mm
 from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset
-from ops.similarity import fit_similarity, transform_points
 
 pytestmark = pytest.mark.models
 Photographs = Callable[..., Any]
-
-
-def face_error_mm(models: FitModels, found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean vertex distance in the neutral face after a similarity, one value a person, millimetres."""
-    shape = models.shape
-    neutral = torch.zeros(found.shape[0], shape.expression_size)
-    face = shape.regions["face"]
-    ours = shape.vertices_mm(found, neutral)[:, face].double()
-    true = shape.vertices_mm(truth, neutral)[:, face].double()
-    return (transform_points(fit_similarity(ours, true, with_scale=True), ours) - true).norm(dim=-1).mean(-1)
 
 
 def rows(inputs: FitInput, index: list[int]) -> FitInput:
@@ -33,14 +23,18 @@ def short(**changes: Any) -> FitConfig:
 
 @pytest.mark.slow
 def test_known_faces_are_recovered_and_five_views_are_better_than_one(ict: FitModels, photographs: Photographs) -> None:
-    people, views = 3, 5
+    people, views = 2, 5
     known = photographs(people, views, seed=3)
-    config = preset("default")
+    config = replace(preset("default"), steps=100)
     one = fit_faces(ict, rows(known.inputs, [views * person + 2 for person in range(people)]), config)
     five = fit_faces(ict, known.inputs, config)
-    mean_face = face_error_mm(ict, torch.zeros_like(known.identity), known.identity).mean()
-    single = face_error_mm(ict, one.identity, known.identity).mean()
-    several = face_error_mm(ict, five.identity, known.identity).mean()
+
+    def error_mm(identity: torch.Tensor) -> torch.Tensor:
+        # Without ears and throat, which no landmark and little shading tells of.
+        return neutral_face_error_mm(ict.shape, identity, known.identity, region="narrow_face").mean()
+
+    mean_face = error_mm(torch.zeros_like(known.identity))
+    single, several = error_mm(one.identity), error_mm(five.identity)
     print(f"mean face {mean_face:.2f} mm, one view {single:.2f} mm, five views {several:.2f} mm")  # noqa: T201
     assert mean_face >= 2.0
     assert single <= 1.0

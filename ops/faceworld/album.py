@@ -1,0 +1,89 @@
+"""Photo albums of people of the face world: JPEG files in one folder a person, and what is true about them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ops.faceworld.albedo import AlbedoPainter
+from ops.faceworld.people import Person, sample_person
+from ops.faceworld.scenes import FacePlace, SceneSettings, render_scene
+from ops.morphable_model import MorphableModel
+from ops.texture.procedural import canvas_for
+
+TEXTURE_PX = 512
+JPEG_QUALITY = 92
+FORMAT = "ganfit-album-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlbumSettings:
+    """How many photos of how many people."""
+
+    people: int = 3
+    photos: int = 4
+    side_px: int = 400
+    seed: int = 1
+    """Another seed gives other people."""
+    yaw_deg: float = 18.0
+    """Standard deviation of the turn of the head, clipped at twice that."""
+
+
+def write_album(
+    model: MorphableModel, folder: Path, truth: Path, settings: AlbumSettings
+) -> Float[Tensor, "person identity"]:
+    """Write `folder/person_NN/photo_N.jpg` and, to the file `truth`, the identity coefficients, which are returned.
+
+    An album is a function of the model and the settings. One that is complete, which `truth` being there with the
+    same settings says, is kept as it is.
+    """
+    known = _read_truth(truth, settings)
+    if known is not None:
+        return known
+    painter = AlbedoPainter(canvas_for(model, TEXTURE_PX))
+    identities: list[Tensor] = []
+    for number in range(settings.people):
+        person = sample_person(model, painter, (settings.seed, number))
+        identities.append(person.identity)
+        pages = folder / f"person_{number:02d}"
+        pages.mkdir(parents=True, exist_ok=True)
+        for photo in range(settings.photos):
+            image = _photograph(model, person, settings, (settings.seed, number, photo))
+            Image.fromarray(image).save(pages / f"photo_{photo}.jpg", quality=JPEG_QUALITY)
+    identity = torch.stack(identities)
+    truth.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"identity": identity}, truth, metadata={"format": FORMAT, "settings": repr(settings)})
+    return identity
+
+
+def _photograph(
+    model: MorphableModel, person: Person, settings: AlbumSettings, seed: tuple[int, ...]
+) -> UInt8[np.ndarray, "side side 3"]:
+    rng = np.random.default_rng(seed)
+    place = FacePlace(x=rng.uniform(0.42, 0.58), y=rng.uniform(0.45, 0.6), height=rng.uniform(0.4, 0.6))
+    scene = SceneSettings(
+        side_px=settings.side_px,
+        yaw_deg=settings.yaw_deg,
+        yaw_limit_deg=2 * settings.yaw_deg,
+        roll_deg=8.0,
+        occlusion=0.0,
+    )
+    return render_scene(model, [(person, place)], seed, scene).image_rgb
+
+
+def _read_truth(path: Path, settings: AlbumSettings) -> Tensor | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+            if header != {"format": FORMAT, "settings": repr(settings)}:
+                return None
+            identity: Tensor = file.get_tensor("identity")
+            return identity
+    except (FileNotFoundError, SafetensorError):
+        return None
