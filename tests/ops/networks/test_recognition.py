@@ -7,8 +7,12 @@ import pytest
 import torch
 from onnx import helper
 
+from ops.alignment import ARCFACE_TEMPLATE_PX, warp_image
 from ops.errors import ModelFormatError
+from ops.networks.detector import load_scrfd
 from ops.networks.recognition import choose_content_layers, cosine_similarity, load_recognition
+from ops.photo import decode_photo
+from ops.similarity import fit_similarity
 
 
 def residual_network(random: np.random.Generator) -> tuple[list[object], dict[str, np.ndarray]]:
@@ -94,6 +98,32 @@ def test_real_networks_normalise_their_input_and_tap_four_stages(
     torch.testing.assert_close(found.embedding, torch.from_numpy(np.asarray(expected)), rtol=1e-4, atol=1e-4)
     assert [tuple(item.shape[2:]) for item in found.features] == resolutions
     assert sum("Add" in layer for layer in network.content_layers) == 3
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["arcface_mobilefacenet.onnx", "recognition_second.onnx"])
+def test_real_networks_tell_people_apart(name: str, model_dir: Path) -> None:
+    """Two official portraits a person, aligned by the detector's five points."""
+    folders = sorted((model_dir.parent / "photos" / "congress").glob("*/"))[:8]
+    if not folders:
+        pytest.skip("needs the folder photos/congress beside the model files")
+    detector, network = load_scrfd(model_dir / "scrfd_500m.onnx"), load_recognition(model_dir / name, ())
+    crops: list[torch.Tensor] = []
+    for folder in folders:
+        for photo in ("0.jpg", "1.jpg"):
+            image = decode_photo((folder / photo).read_bytes()).image_rgb
+            points = torch.from_numpy(detector(image).points_px[0]).double()
+            found = fit_similarity(points, ARCFACE_TEMPLATE_PX, with_scale=True)
+            affine = torch.cat((found.scale * found.rotation, found.translation[:, None]), 1).numpy()
+            crops.append(torch.from_numpy(warp_image(image, affine, 112)[0]).permute(2, 0, 1) / 255)
+    with torch.no_grad():
+        first, second = network(torch.stack(crops)).embedding.unflatten(0, (-1, 2)).unbind(1)
+    cosine = cosine_similarity(first[:, None], second[None])
+    same = cosine.diagonal()
+    strangers = cosine[~torch.eye(len(folders), dtype=torch.bool)]
+    assert same.median() > 0.65
+    assert strangers.mean() < 0.15
+    assert bool((cosine.argmax(1) == torch.arange(len(folders))).all())
 
 
 def test_cosine_of_known_angles() -> None:
