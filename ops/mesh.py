@@ -16,6 +16,9 @@ from ops.errors import UnreadableInputError, UnsupportedInputError
 
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 MM_PER_GLTF_UNIT = 1000.0
+_VERTEX_LINE = re.compile(rb"^[ \t]*v[ \t]+(.*)$", re.MULTILINE)
+_FACE_LINE = re.compile(rb"^[ \t]*f[ \t]+(.*)$", re.MULTILINE)
+_TEXTURE_AND_NORMAL = re.compile(rb"/[^ \t\r\n]*")
 
 
 class Mesh(NamedTuple):
@@ -78,9 +81,7 @@ def submesh(mesh: Mesh, keep: Bool[np.ndarray, " vertex"]) -> tuple[Mesh, Int[np
 
 
 def _read_obj(content: bytes) -> Mesh:
-    lines = [line.strip() for line in content.replace(b"\t", b" ").split(b"\n")]
-    vertex_lines = [line[2:] for line in lines if line[:2] == b"v "]
-    face_lines = [line[2:] for line in lines if line[:2] == b"f "]
+    vertex_lines, face_lines = _VERTEX_LINE.findall(content), _FACE_LINE.findall(content)
     if not vertex_lines:
         raise ValueError("no vertices")
     values = _numbers(b" ".join(vertex_lines), float)
@@ -95,7 +96,7 @@ def _fans(face_lines: list[bytes]) -> Int32[np.ndarray, "triangle 3"]:
     if b"-" in joined:
         raise ValueError("relative (negative) vertex indices are not supported")
     if b"/" in joined:
-        joined = re.sub(rb"/[^ ]*", b"", joined)
+        joined = _TEXTURE_AND_NORMAL.sub(b"", joined)
     corners = _numbers(joined, int) - 1
     sizes = np.array([len(line.split()) for line in face_lines], dtype=np.int64)
     if sizes.sum() != len(corners) or bool((sizes < 3).any()):
