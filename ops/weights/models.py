@@ -71,10 +71,10 @@ def _faceworld(path: Path | None) -> MorphableModel:
     return faceworld_model()
 
 
-def _ict(path: Path) -> MorphableModel:
+def _ict(path: Path | None) -> MorphableModel:
     from ops.texture.layout import procedural_layout
 
-    return procedural_layout(load_morphable_model(path))
+    return procedural_layout(load_morphable_model(_file(path)))
 
 
 def _procedural_texture(path: Path | None, context: TextureContext) -> TextureModel:

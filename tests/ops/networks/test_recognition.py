@@ -118,7 +118,7 @@ def test_real_networks_tell_people_apart(name: str, model_dir: Path) -> None:
             crops.append(torch.from_numpy(warp_image(image, affine, 112)[0]).permute(2, 0, 1) / 255)
     with torch.no_grad():
         first, second = network(torch.stack(crops)).embedding.unflatten(0, (-1, 2)).unbind(1)
-    cosine = cosine_similarity(first[:, None], second[None])
+    cosine = cosine_similarity(*torch.broadcast_tensors(first[:, None], second[None]))
     same = cosine.diagonal()
     strangers = cosine[~torch.eye(len(folders), dtype=torch.bool)]
     assert same.median() > 0.65
