@@ -151,12 +151,10 @@ def use_threads(count: int) -> None:
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(count)
     import cv2
-    import numba
     import torch
 
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _item_ids(table: pa.Table) -> set[str]:
