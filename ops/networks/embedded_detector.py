@@ -17,8 +17,10 @@ ALIGNMENT = 32
 """Sides of the network's input are multiples of this."""
 POINT_UNIT = 4.0
 """Points are predicted in this many strides."""
-PYRAMID_PX = (160, 320, 640)
+PYRAMID_PX = (160, 240, 480)
 """The longer side of the image at each level; every level finds faces of about 16 to 130 px."""
+LARGEST_ZOOM = 1.5
+"""Levels that would enlarge the image more than this are left out."""
 MIN_SCORE = 0.3
 OVERLAP = 0.4
 """Of two boxes with a larger intersection over union, the one of lower score is dropped."""
@@ -113,7 +115,7 @@ class EmbeddedDetector:
         if min(height, width) * MAX_ASPECT < max(height, width):
             return no_detections()
         longest = max(height, width)
-        sides = sorted({min(side, max(longest, PYRAMID_PX[0])) for side in PYRAMID_PX})
+        sides = [side for side in PYRAMID_PX if side <= LARGEST_ZOOM * longest] or [PYRAMID_PX[0]]
         levels = [self._at_level(image_rgb, side / longest) for side in sides]
         merged = Detections(*(np.concatenate(parts) for parts in zip(*levels, strict=True)))
         return suppress(merged)
