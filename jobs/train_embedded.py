@@ -45,7 +45,13 @@ def main(
     train, schedule = parts[part]
     schedule = replace(schedule, minutes=minutes, seed=seed, steps=steps or schedule.steps)
     score = train(output, cache.expanduser(), schedule, lambda line: print(line, flush=True), resume=resume)
-    report = {"part": part, "seed": seed, "step_limit": schedule.steps, "minute_limit": minutes, "score": score._asdict()}
+    report = {
+        "part": part,
+        "seed": seed,
+        "step_limit": schedule.steps,
+        "minute_limit": minutes,
+        "score": score._asdict(),
+    }
     (output / f"{part}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report["score"], indent=2))
 
