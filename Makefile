@@ -22,7 +22,7 @@ demo: $(STAMP)
 	$(BIN)/python -m jobs.demo $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(CODE)
@@ -34,7 +34,7 @@ format: $(STAMP)
 	$(BIN)/ruff format $(CODE)
 
 bench: $(STAMP)
-	for bench in benchmarks/bench_*.py; do $(BIN)/python -m "benchmarks.$$(basename $$bench .py)" || exit 1; done
+	for bench in benchmarks/bench_*.py; do OMP_NUM_THREADS=1 $(BIN)/python -m "benchmarks.$$(basename $$bench .py)" || exit 1; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -25,10 +25,12 @@ def fit_stage_one(
     safe = torch.where(usable[:, None, None], normalised, typical)
     if config.landmark_solver == "levenberg-marquardt":
         fitted = _each_alone(models, safe, steps=config.landmark_steps)
-        sizes = torch.bincount(inputs.group)
-        if int(sizes.max()) > 1:
+        several = torch.bincount(inputs.group[usable], minlength=int(inputs.group.max()) + 1)[inputs.group] > 1
+        if bool(several.any()):
             shared = mean_over_groups(fitted.identity, inputs.group, usable.to(fitted.identity.dtype))
-            fitted = _each_alone(models, safe, steps=config.landmark_steps // 2, start=fitted._replace(identity=shared))
+            start = LandmarkFit(*(value[several] for value in fitted._replace(identity=shared)))
+            refined = _each_alone(models, safe[several], steps=config.landmark_steps // 2, start=start)
+            fitted = LandmarkFit(*(_put(old, several, new) for old, new in zip(fitted, refined, strict=True)))
     else:
         fitted = _landmarks_by_adam(models, safe, inputs, config)
     finite = usable & torch.isfinite(torch.cat((fitted.identity, fitted.expression, fitted.camera), -1)).all(-1)
@@ -41,6 +43,12 @@ def fit_stage_one(
         light=light,
     )
     return parameters.apply(torch.nan_to_num), finite
+
+
+def _put(values: Tensor, rows: Bool[Tensor, " image"], new: Tensor) -> Tensor:
+    changed = values.clone()
+    changed[rows] = new
+    return changed
 
 
 def _each_alone(

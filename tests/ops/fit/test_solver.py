@@ -79,8 +79,8 @@ def test_an_image_that_is_not_finite_fails_alone(ict: FitModels, photographs: Ph
     assert result.diverged.tolist() == [False, True, False, True]
     assert torch.isfinite(result.identity).all()
     assert torch.isfinite(result.texture).all()
-    healthy = fit_faces(ict, rows(known.inputs, [0]), short())
-    assert_same(healthy, result, image=0, group=0)
+    healthy = fit_faces(ict, rows(known.inputs, [2]), short())
+    assert_same(healthy, result, image=2, group=1)
 
 
 def test_a_face_that_no_longer_improves_stops_early(ict: FitModels, photographs: Photographs) -> None:
