@@ -48,15 +48,16 @@ def _run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     bundle = resolve_bundle("embedded")
     settings = AlbumSettings(people=options.subjects, photos=options.photos, seed=options.seed)
-    photos = make_input(bundle, options.output, settings)
+    folder = options.output / f"{settings.people}-people-{settings.photos}-photos-seed-{settings.seed}"
+    photos = make_input(bundle, folder, settings)
     print(f"{settings.photos} photos of each of {settings.people} synthetic people: {photos}", flush=True)
-    results = options.output / "results"
+    results = folder / "results"
     config = ReconstructConfig(
-        input=photos, output=results, layout="identity-folders", plan=PlanConfig(shard_size=4 * settings.photos)
+        input=photos, output=results, layout="identity-folders", plan=PlanConfig(shard_size=settings.photos)
     )
     summary = reconstruct(config, bundle, lambda line: print(line, flush=True))
     print("\n" + table_text(summary))
-    print("\n" + _table(compare_with_truth(bundle, options.output, results, settings)))
+    print("\n" + _table(compare_with_truth(bundle, folder, results, settings)))
     print(f"\n{time.perf_counter() - started:.0f} s. Look at {results / 'report' / 'index.html'}")
     print(
         "Next, your own photos: python -m jobs.assets list, then\n"

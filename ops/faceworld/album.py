@@ -41,11 +41,13 @@ def write_album(
     """Write `folder/person_NN/photo_N.jpg` and, to the file `truth`, the identity coefficients, which are returned.
 
     An album is a function of the model and the settings. One that is complete, which `truth` being there with the
-    same settings says, is kept as it is.
+    same settings says, is kept as it is; photos of another album are removed.
     """
     known = _read_truth(truth, settings)
     if known is not None:
         return known
+    for stale in folder.glob("person_*/photo_*.jpg"):
+        stale.unlink()
     painter = AlbedoPainter(canvas_for(model, TEXTURE_PX))
     identities: list[Tensor] = []
     for number in range(settings.people):

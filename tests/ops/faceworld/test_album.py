@@ -1,0 +1,53 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ops.faceworld import album
+from ops.faceworld.album import AlbumSettings, write_album
+from ops.faceworld.shape import faceworld_model
+from ops.morphable_model import MorphableModel
+
+SETTINGS = AlbumSettings(people=1, photos=2, side_px=96)
+
+
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return faceworld_model()
+
+
+@pytest.fixture(autouse=True)
+def _small_textures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(album, "TEXTURE_PX", 128)
+
+
+def pixels(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(Image.open(path)) for path in sorted(folder.glob("*/*.jpg"))]
+
+
+def test_an_album_is_a_function_of_its_settings(tmp_path: Path, model: MorphableModel) -> None:
+    first = write_album(model, tmp_path / "a", tmp_path / "a.safetensors", SETTINGS)
+    second = write_album(model, tmp_path / "b", tmp_path / "b.safetensors", SETTINGS)
+    other = write_album(model, tmp_path / "c", tmp_path / "c.safetensors", replace(SETTINGS, seed=2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    a, b, c = (pixels(tmp_path / name) for name in "abc")
+    assert len(a) == 2
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not np.array_equal(a[0], c[0])
+    assert not np.array_equal(a[0], a[1])
+
+
+def test_a_complete_album_is_kept(tmp_path: Path, model: MorphableModel) -> None:
+    truth = tmp_path / "truth.safetensors"
+    write_album(model, tmp_path / "album", truth, SETTINGS)
+    photo = next((tmp_path / "album").glob("*/*.jpg"))
+    photo.write_bytes(b"touched")
+    write_album(model, tmp_path / "album", truth, SETTINGS)
+    assert photo.read_bytes() == b"touched"
+    write_album(model, tmp_path / "album", truth, replace(SETTINGS, photos=1))
+    (page,) = (tmp_path / "album").glob("*/*.jpg")
+    assert page.read_bytes() != b"touched"
