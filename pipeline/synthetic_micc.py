@@ -1,0 +1,186 @@
+"""Data sets of people of the face world in the layout of MICC Florence, with the truth beside them.
+
+::
+
+    subject_NN/Model/{frontal1,frontal2}/obj/<timestamp>.obj
+    subject_NN/Video/{Indoor-Cooperative,PTZ-Indoor,PTZ-Outdoor}/<timestamp>.{mjpg,mjpeg,mpg}
+    landmarks/subject_NN/{frontal1,frontal2}/<timestamp>.ljson
+    truth/data_set.json, truth/subject_NN.safetensors
+
+The truth is for comparisons alone: nothing that reconstructs or registers reads it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from evaluation.landmark_files import write_landmarks
+from evaluation.micc import SCANS, Setting, subject_name
+from ops.errors import FingerprintMismatchError, OutputError, UnreadableInputError
+from ops.faceworld.albedo import AlbedoPainter
+from ops.faceworld.clip_styles import COOPERATIVE, INDOOR, OUTDOOR
+from ops.faceworld.filming import film_clip
+from ops.faceworld.people import Person, sample_person
+from ops.faceworld.scanner import ScannerSettings, scan_head
+from ops.mesh import write_obj
+from ops.morphable_model import MorphableModel
+from ops.texture.procedural import canvas_for
+
+FORMAT = "ganfit-synthetic-micc-1"
+TEXTURE_PX = 512
+STYLES = {Setting.COOPERATIVE: COOPERATIVE, Setting.INDOOR: INDOOR, Setting.OUTDOOR: OUTDOOR}
+SPACING_MM = dict(zip(SCANS, (1.5, 1.9), strict=True))
+TRUTH_DIR, LANDMARKS_DIR, RECORD_FILE = "truth", "landmarks", "data_set.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticMiccSettings:
+    """What decides the content; the number of subjects does not: more can be added later."""
+
+    seed: int = 1
+    """Another seed gives other people, motions and noise."""
+    frames: int = 75
+    """Of every clip, at 25 a second."""
+
+
+class ScanTruth(NamedTuple):
+    """A scan's place, scanned = rotation @ head + translation_mm, and its landmarks without the annotator's error."""
+
+    rotation: np.ndarray
+    translation_mm: np.ndarray
+    landmarks_mm: np.ndarray
+
+
+class SubjectTruth(NamedTuple):
+    """What is true about one subject, as NumPy arrays."""
+
+    identity: np.ndarray
+    """Coefficients of the face world's model, float32."""
+    neutral_mm: np.ndarray
+    """Vertices of the model without expression, float32 [vertex, 3]."""
+    scans: dict[str, ScanTruth]
+    """By scan (`evaluation.micc.SCANS`)."""
+    landmarks_px: dict[Setting, np.ndarray]
+    """Of every frame of every clip, float32 [frame, 68, 2]; the jaw follows the visible outline."""
+
+
+def write_synthetic_micc(
+    model: MorphableModel,
+    folder: Path,
+    subjects: int,
+    settings: SyntheticMiccSettings,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write subjects 01, 02, ... below a folder; those that are complete are kept.
+
+    A data set is a function of the model, the number of subjects and the settings.
+
+    Raises:
+        FingerprintMismatchError: the folder holds a data set of other settings.
+        OutputError: the folder holds subjects, but no record of a data set.
+    """
+    _open_folder(folder, settings)
+    painter = AlbedoPainter(canvas_for(model, TEXTURE_PX))
+    for number in range(1, subjects + 1):
+        name = subject_name(number)
+        truth_path = _truth_path(folder, name)
+        if truth_path.is_file():
+            say(f"{name} is there")
+            continue
+        person = sample_person(model, painter, (settings.seed, number))
+        truth = _write_subject(model, person, folder, number, settings)
+        partial = truth_path.with_suffix(".partial")
+        save_file(_flatten(truth), partial, metadata={"format": FORMAT})
+        partial.replace(truth_path)
+        say(f"{name} written")
+
+
+def read_truth(folder: Path, subject: str) -> SubjectTruth:
+    """What is true about a subject of a data set.
+
+    Raises:
+        UnreadableInputError: its file is missing or damaged.
+    """
+    path = _truth_path(folder, subject)
+    try:
+        arrays = load_file(path)
+        return SubjectTruth(
+            identity=arrays["identity"],
+            neutral_mm=arrays["neutral_mm"],
+            scans={scan: ScanTruth(*(arrays[f"{scan}/{field}"] for field in ScanTruth._fields)) for scan in SCANS},
+            landmarks_px={setting: arrays[f"{setting.value}/landmarks_px"] for setting in Setting},
+        )
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UnreadableInputError(f"{path}: not the truth of a synthetic subject ({error})") from error
+
+
+def _flatten(truth: SubjectTruth) -> dict[str, np.ndarray]:
+    arrays = {"identity": truth.identity, "neutral_mm": truth.neutral_mm}
+    for scan, values in truth.scans.items():
+        arrays |= {f"{scan}/{field}": np.ascontiguousarray(value) for field, value in values._asdict().items()}
+    arrays |= {f"{setting.value}/landmarks_px": value for setting, value in truth.landmarks_px.items()}
+    return arrays
+
+
+def _truth_path(folder: Path, subject: str) -> Path:
+    return folder / TRUTH_DIR / f"{subject}.safetensors"
+
+
+def _open_folder(folder: Path, settings: SyntheticMiccSettings) -> None:
+    record_path = folder / TRUTH_DIR / RECORD_FILE
+    record = {"format": FORMAT, **dataclasses.asdict(settings)}
+    if record_path.is_file():
+        if record_path.read_text() != json.dumps(record):
+            raise FingerprintMismatchError(
+                f"{folder}: holds the data set {record_path.read_text()}, expected {json.dumps(record)}; "
+                "choose another folder"
+            )
+        return
+    if folder.is_dir() and any(folder.glob("subject*")):
+        raise OutputError(f"{folder}: holds subjects that were not written by this command; choose another folder")
+    record_path.parent.mkdir(parents=True, exist_ok=True)
+    record_path.write_text(json.dumps(record))
+
+
+def _write_subject(
+    model: MorphableModel, person: Person, folder: Path, number: int, settings: SyntheticMiccSettings
+) -> SubjectTruth:
+    subject = subject_name(number)
+    names = _timestamps(np.random.default_rng((settings.seed, number, 0)), len(SCANS) + len(Setting))
+    neutral = model.vertices_mm(person.identity, torch.zeros(model.expression_size)).numpy()
+    exact = neutral.astype(np.float64)
+    scans: dict[str, ScanTruth] = {}
+    for index, scan in enumerate(SCANS):
+        name = names.pop()
+        found = scan_head(model, exact, (settings.seed, number, 1, index), ScannerSettings(spacing_mm=SPACING_MM[scan]))
+        write_obj(_file(folder / subject / "Model" / scan / "obj", f"{name}.obj"), found.mesh)
+        write_landmarks(_file(folder / LANDMARKS_DIR / subject / scan, f"{name}.ljson"), found.landmarks_mm)
+        placed = exact[model.landmarks.numpy()] @ found.rotation.T + found.translation_mm
+        scans[scan] = ScanTruth(found.rotation, found.translation_mm, placed)
+    landmarks: dict[Setting, np.ndarray] = {}
+    for index, (setting, style) in enumerate(STYLES.items()):
+        path = _file(folder / subject / "Video" / setting.value, f"{names.pop()}{style.suffix}")
+        clip = dataclasses.replace(style, frames=settings.frames)
+        landmarks[setting] = film_clip(model, person, (settings.seed, number, 2, index), clip, path)
+    return SubjectTruth(person.identity.numpy(), neutral, scans, landmarks)
+
+
+def _timestamps(rng: np.random.Generator, count: int) -> list[str]:
+    """Names as recorders give them: the times of one session, latest first."""
+    day = f"11{rng.integers(1, 13):02d}{rng.integers(1, 29):02d}"
+    start = int(rng.integers(9 * 3600, 16 * 3600))
+    seconds = start + np.cumsum(rng.integers(60, 600, count))
+    return [f"{day}{second // 3600:02d}{second // 60 % 60:02d}{second % 60:02d}" for second in seconds.tolist()[::-1]]
+
+
+def _file(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name

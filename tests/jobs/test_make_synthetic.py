@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from evaluation.micc import find_scans, find_videos
+from jobs import make_synthetic
+
+
+def test_the_command_writes_a_data_set_and_refuses_another_into_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--layout", "micc", "--subjects", "1", "--frames", "1", "--output", str(tmp_path)]
+    assert make_synthetic.main(command) == 0
+    assert capsys.readouterr().out == "subject_01 written\n"
+    assert len(find_scans(tmp_path, None)) == 2
+    assert all(video.video_path for video in find_videos(tmp_path))
+    assert make_synthetic.main([*command, "--seed", "2"]) == 1
+    assert "choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--subjects", "0"], ["--layout", "now"], ["--frames", "0"], ["--seed", "-1"]])
+def test_wrong_arguments_are_refused(tmp_path: Path, wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        make_synthetic.main(["--output", str(tmp_path), *wrong])
+    assert caught.value.code == 2
+    assert not list(tmp_path.iterdir())
