@@ -14,8 +14,10 @@ SHIFT_TEMPLATE_PX = 4.0
 """Largest shift of a view, template pixels: about a tenth of the eye distance."""
 ZOOM = 0.06
 """Largest relative change of a view's extent."""
-FOREHEAD = 0.55
-"""How far above the brows the compared skin reaches, in distances from the brows to the nose tip."""
+FOREHEAD = 0.35
+"""How far above the brows the compared skin reaches, in distances from the brows to the nose tip: below most fringes."""
+SUPERSAMPLING = 4
+"""Samples a pixel and axis of the outline."""
 SOFT_EDGE = 0.012
 """Standard deviation of the soft edge of the compared skin, crop sides."""
 
@@ -74,7 +76,8 @@ def skin_weight(landmarks_px: Float[Tensor, "image 68 2"], side_px: int) -> Floa
         # The raised brow line is drawn in towards the middle, as a forehead is narrower at the top.
         forehead = forehead.mean(0) + 0.95 * (forehead - forehead.mean(0))
         outline = np.concatenate((jaw, temples[:1], forehead, temples[1:]))
-        mask = np.zeros((side_px, side_px), np.float32)
-        cv2.fillPoly(mask, [np.round((outline - 0.5) * 16).astype(np.int32)], 1.0, shift=4)
+        fine = np.zeros((SUPERSAMPLING * side_px, SUPERSAMPLING * side_px), np.float32)
+        cv2.fillPoly(fine, [np.round(outline * SUPERSAMPLING - 0.5).astype(np.int32)], 1.0)
+        mask = cv2.resize(fine, (side_px, side_px), interpolation=cv2.INTER_AREA)
         masks.append(cv2.GaussianBlur(mask, (0, 0), SOFT_EDGE * side_px))
     return torch.from_numpy(np.stack(masks)).to(landmarks_px.device)
