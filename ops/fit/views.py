@@ -15,7 +15,7 @@ SHIFT_TEMPLATE_PX = 4.0
 ZOOM = 0.06
 """Largest relative change of a view's extent."""
 FOREHEAD = 0.35
-"""How far above the brows the compared skin reaches, in distances from the brows to the nose tip: below most fringes."""
+"""How far above the brows the compared skin reaches, in distances from brows to nose tip: below most fringes."""
 SUPERSAMPLING = 4
 """Samples a pixel and axis of the outline."""
 SOFT_EDGE = 0.012
