@@ -3,7 +3,7 @@
     python -m jobs.make_synthetic --layout micc --subjects 3 --output synthetic-micc
 
 writes, for every subject, two annotated neutral scans and three videos as MICC Florence has them, and to
-synthetic-micc/truth what is true about them. `python -m jobs.micc --data synthetic-micc --models embedded --output OUT`
+synthetic-micc/truth what is true about them. `python -m jobs.micc --data synthetic-micc --output OUT`
 reconstructs and measures it. The same command again keeps the subjects that are complete, and adds more where asked to.
 
 Exit status: 0 when done, 1 for bad input, 2 when interrupted (run the same command again to continue).
