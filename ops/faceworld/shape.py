@@ -29,8 +29,10 @@ FIELDS = ((45.0, 0.9, 96), (22.0, 0.35, 96))
 FIELD_SEED = 20190616
 FACE_ANGLE = np.deg2rad(80.0)
 """Columns up to here belong to the face."""
-FACE_TOP_MM, FACE_BOTTOM_MM = 62.0, -119.0
+FACE_TOP_MM, FACE_BOTTOM_MM = 62.0, -141.0
 """Highest and lowest row of the face, along the midline."""
+FACE_LOWEST_MM = -121.0
+"""Lowest height of the face on the average head; holds the chin and the angles of the jaw."""
 LANDMARK_ANGLE = np.deg2rad(84.0)
 JAW_CANDIDATE_ANGLE = np.deg2rad(18.0)
 """Jaw candidates run along their row from the landmark to this angle."""
@@ -54,6 +56,7 @@ def faceworld_model() -> MorphableModel:
     landmarks = _landmark_vertices()
     grid = head_grid()
     on_face = (np.abs(grid.angle) <= FACE_ANGLE) & (grid.row_mm <= FACE_TOP_MM) & (grid.row_mm >= FACE_BOTTOM_MM)
+    on_face &= average[..., 1] >= FACE_LOWEST_MM
     face = torch.from_numpy(on_face.ravel())
     return MorphableModel(
         mean_mm=_float(average.reshape(-1, 3)),

@@ -95,3 +95,7 @@ def test_canonical_map_is_the_grid() -> None:
         assert found[middle, middle] == pytest.approx(true[middle, middle], abs=0.02)
     np.testing.assert_allclose(canvas.x_mm[:, ::-1], -canvas.x_mm, atol=1e-3)
     assert (np.diff(canvas.angle, axis=1) > 0).all()
+
+
+def test_the_face_region_holds_all_landmarks(world_model: MorphableModel) -> None:
+    assert world_model.regions["face"][world_model.landmarks].all()
