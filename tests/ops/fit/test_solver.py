@@ -23,22 +23,23 @@ def short(**changes: Any) -> FitConfig:
 
 @pytest.mark.slow
 def test_known_faces_are_recovered_and_five_views_are_better_than_one(ict: FitModels, photographs: Photographs) -> None:
-    people, views = 2, 5
+    people, views, often = 4, 5, 2
     known = photographs(people, views, seed=3)
     config = replace(preset("default"), steps=160)
     one = fit_faces(ict, rows(known.inputs, [views * person + 2 for person in range(people)]), config)
-    five = fit_faces(ict, known.inputs, config)
+    five = fit_faces(ict, rows(known.inputs, list(range(often * views))), config)
 
     def error_mm(identity: torch.Tensor) -> torch.Tensor:
         # Without ears and throat, which no landmark and little shading tells of.
-        return neutral_face_error_mm(ict.shape, identity, known.identity, region="narrow_face").mean()
+        return neutral_face_error_mm(ict.shape, identity, known.identity[: len(identity)], region="narrow_face")
 
     mean_face = error_mm(torch.zeros_like(known.identity))
     single, several = error_mm(one.identity), error_mm(five.identity)
-    print(f"mean face {mean_face:.2f} mm, one view {single:.2f} mm, five views {several:.2f} mm")  # noqa: T201
-    assert mean_face >= 2.0
-    assert single <= 1.0
-    assert several < single
+    print(f"mean face {mean_face.mean():.2f}, one view {single.mean():.2f} mm")  # noqa: T201
+    print(f"the first {often}: one view {single[:often].mean():.2f}, five views {several.mean():.2f} mm")  # noqa: T201
+    assert mean_face.mean() >= 2.0
+    assert single.mean() <= 1.0
+    assert several.mean() < single[:often].mean()
     assert not bool(five.diverged.any())
 
 
