@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ops.networks.recognition import cosine_similarity
+
 EPSILON = 1e-8
 
 
@@ -13,7 +15,7 @@ def identity_distance(
     first: Float[Tensor, "image channel"], second: Float[Tensor, "image channel"]
 ) -> Float[Tensor, " image"]:
     """1 - cosine of the angle between two embeddings, in [0, 2]."""
-    return 1 - torch.nn.functional.cosine_similarity(first, second, dim=-1, eps=EPSILON)
+    return 1 - cosine_similarity(first, second)
 
 
 def content_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Float[Tensor, " image"]:

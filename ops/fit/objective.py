@@ -11,10 +11,10 @@ from ops import losses
 from ops.alignment import ARCFACE_SIDE_PX, resample_window
 from ops.camera import project_points
 from ops.fit.config import FitConfig, LossWeights
-from ops.fit.landmark_points import choose_landmarks, landmark_vertices
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.second_render import SecondDraws, alignment_of, draw_second_renders, take
 from ops.fit.views import View, make_views, skin_weight
+from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.morphable_model import MorphableModel
 from ops.networks.recognition import Recognition
 from ops.prior import CameraLightPrior
@@ -180,7 +180,12 @@ class Objective:
 
     def __call__(self, parameters: FitParameters, images: Int64[Tensor, " active"], step: int) -> FitLosses:
         """All terms for some images of the batch; `parameters` holds the rows of just these images."""
-        rendered = self.render_first(parameters, images)
+        return self.compare(self.render_first(parameters, images), parameters, images, step)
+
+    def compare(
+        self, rendered: Rendered, parameters: FitParameters, images: Int64[Tensor, " active"], step: int
+    ) -> FitLosses:
+        """All terms of a first render that is there already."""
         number = step % len(self.views)
         view = self.views[number]
         shown = resample_window(rendered.composite, view.vertical, view.horizontal)

@@ -212,8 +212,8 @@ def _finish(state: _State, objective: Objective, elapsed: float) -> FitResult:
     order = torch.argsort(state.diverged.int(), descending=True, stable=True)
     representative[inputs.group[order]] = order
     with torch.no_grad():
-        terms = objective(parameters, everyone, config.steps)
         rendered = objective.render_first(parameters, everyone)
+        terms = objective.compare(rendered, parameters, everyone, config.steps)
         share = torch.zeros(groups, device=everyone.device).index_add_(0, inputs.group, state.iterations + 1.0)
         return FitResult(
             identity=parameters.identity[representative].cpu(),
