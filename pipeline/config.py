@@ -31,9 +31,13 @@ class ReconstructConfig:
     fit: FitConfig = field(default_factory=default_preset)
     mesh_formats: tuple[MeshFormat, ...] = ("glb",)
     """Files written for every identity; the first is its main one."""
+    clip_timeout_s: float = 600.0
+    """Seconds a clip may take to decode; one that takes longer fails as timeout."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
+        if not self.clip_timeout_s > 0:
+            raise ConfigurationError(f"expected clip_timeout_s > 0, got {self.clip_timeout_s}")
         unknown = set(self.mesh_formats) - set(MESH_WRITERS)
         if unknown or len(set(self.mesh_formats)) < len(self.mesh_formats):
             raise ConfigurationError(

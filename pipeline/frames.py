@@ -9,6 +9,7 @@ import pyarrow as pa
 from ops.errors import UnreadableInputError, UnsupportedInputError
 from ops.photo import decode_photo, encode_jpeg, encode_png
 from ops.video import VideoSample, sample_video
+from pipeline.child_process import ChildCrashError, ChildProcess, ChildTimeoutError
 from pipeline.locations import local_file, read_location
 from pipeline.schema import DECODED, ITEMS, Frame, Reason, Status, table_from_frames
 from pipeline.stage import naming
@@ -24,6 +25,8 @@ class ReadFrames:
     """Gives one row a photo and `frames` rows a clip; what cannot be read is a row too."""
 
     frames: int = 5
+    clip_timeout_s: float = 600.0
+    """Seconds a clip may take to decode."""
 
     @property
     def inputs(self) -> pa.Schema:
@@ -35,18 +38,19 @@ class ReadFrames:
         """Encoded images."""
         return DECODED
 
-    def load(self) -> None:
-        """Nothing is needed."""
+    def load(self) -> ChildProcess:
+        """Where clips are decoded: damaged ones may hang the decoder or crash it."""
+        return ChildProcess()
 
-    def __call__(self, loaded: None, table: pa.Table) -> pa.Table:
+    def __call__(self, loaded: ChildProcess, table: pa.Table) -> pa.Table:
         """Read every item of a block."""
         rows: list[Frame] = []
         for item in table.to_pylist():
             with naming(self, item["item_id"]):
-                rows.extend(self._read(item))
+                rows.extend(self._read(loaded, item))
         return table_from_frames(rows, DECODED)
 
-    def _read(self, item: dict[str, Any]) -> list[Frame]:
+    def _read(self, decoder: ChildProcess, item: dict[str, Any]) -> list[Frame]:
         blank = Frame(
             image_id=item["item_id"],
             identity_id=item["identity_id"],
@@ -62,11 +66,16 @@ class ReadFrames:
             if item["kind"] == "image":
                 return [_photo_frame(blank, read_location(item["location"]))]
             with local_file(item["location"]) as path:
-                return list(_video_frames(blank, sample_video(path, self.frames)))
+                return list(_video_frames(blank, decoder.call(sample_video, self.clip_timeout_s, path, self.frames)))
         except UnsupportedInputError as error:
             return [replace(blank, status=Status.REJECTED, reason=Reason.TOO_LARGE, message=str(error))]
         except UnreadableInputError as error:
             return [replace(blank, status=Status.FAILED, reason=Reason.UNREADABLE, message=str(error))]
+        except ChildTimeoutError as error:
+            return [replace(blank, status=Status.FAILED, reason=Reason.TIMEOUT, message=f"decoding {error}")]
+        except ChildCrashError as error:
+            message = f"decoding it ended the process: {error}"
+            return [replace(blank, status=Status.FAILED, reason=Reason.WORKER_CRASH, message=message)]
 
 
 def _photo_frame(blank: Frame, data: bytes) -> Frame:

@@ -17,7 +17,7 @@ def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
     return Fused(
         stages=(
             CountAttempt(root=config.output),
-            ReadFrames(frames=config.plan.frames),
+            ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
             DetectFaces(
                 detector=bundle.detector,
                 landmarks=bundle.landmarks,

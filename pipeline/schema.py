@@ -36,6 +36,10 @@ class Reason(StrEnum):
     LOW_SCORE = "low_score"
     BAD_LANDMARKS = "bad_landmarks"
     DIVERGED = "diverged"
+    TIMEOUT = "timeout"
+    """A clip took longer to decode than it is given."""
+    WORKER_CRASH = "worker_crash"
+    """Working on it killed the process, again and again."""
 
 
 @dataclass(frozen=True, kw_only=True)

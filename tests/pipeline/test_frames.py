@@ -19,7 +19,9 @@ WritePhoto = Callable[..., Path]
 
 def read(items: list[Item], frames: int = 5, **plan: Any) -> list[Frame]:
     (shard,) = plan_shards(items, PlanConfig(shard_size=100, frames=frames, **plan)).shards
-    return frames_from_table(run_stage(ReadFrames(frames=frames), None, shard.table()))
+    stage = ReadFrames(frames=frames, clip_timeout_s=20)
+    with stage.load() as decoder:
+        return frames_from_table(run_stage(stage, decoder, shard.table()))
 
 
 def read_folder(folder: Path, frames: int = 5) -> dict[str, Frame]:
@@ -113,3 +115,46 @@ def test_surplus_images_are_rejected(tmp_path: Path, write_photo: WritePhoto) ->
         write_photo(tmp_path / "anna" / f"{number}.png")
     rows = read(list(list_input(tmp_path).items), max_images=3)
     assert [(row.status, row.reason) for row in rows] == [("ok", "")] * 3 + [("rejected", "surplus")]
+
+
+HAZARDS = """
+import os, signal
+import ops.video
+
+decode = ops.video.sample_video
+
+
+def sample_video(path, count):
+    if path.name == "hang.mp4":
+        os.read(os.pipe()[0], 1)
+    if path.name == "crash.mp4":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return decode(path, count)
+
+
+ops.video.sample_video = sample_video
+"""
+
+
+def test_a_hung_or_crashing_decoder_costs_its_clip_alone(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hazards").mkdir()
+    (tmp_path / "hazards" / "sitecustomize.py").write_text(HAZARDS)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("crash.mp4", "good.mp4", "hang.mp4", "last.mp4"):
+        (folder / name).symlink_to(clip)
+    monkeypatch.syspath_prepend(tmp_path / "hazards")
+    stage = ReadFrames(frames=1, clip_timeout_s=2)
+    (shard,) = plan_shards(list_input(folder).items, PlanConfig(shard_size=100, frames=1)).shards
+    with stage.load() as decoder:
+        rows = {Path(row.uri).name: row for row in frames_from_table(run_stage(stage, decoder, shard.table()))}
+    assert {name: (row.status, row.reason) for name, row in rows.items()} == {
+        "crash.mp4": ("failed", "worker_crash"),
+        "good.mp4": ("ok", ""),
+        "hang.mp4": ("failed", "timeout"),
+        "last.mp4": ("ok", ""),
+    }
+    assert rows["hang.mp4"].message == "decoding took longer than 2 s"
+    assert "SIGSEGV" in rows["crash.mp4"].message
