@@ -17,7 +17,7 @@ from ops.alignment import ARCFACE_SIDE_PX
 from ops.camera import Camera, project_points
 from ops.errors import ModelFileError
 from ops.fit import FitConfig, FitInput, FitModels, fit_faces, preset
-from ops.fit.landmark_points import choose_landmarks, landmark_vertices
+from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.lighting import Light
 from ops.render import Topology, render
 from ops.weights.bundle import ModelBundle, resolve_bundle

@@ -17,7 +17,7 @@ from ops.faceworld.backgrounds import paint_background
 from ops.faceworld.clip_styles import ClipStyle
 from ops.faceworld.people import Person, sample_expression
 from ops.faceworld.scenes import FACE_HEIGHT_MM, HEAD_CENTRE_MM, NASION, SUPERSAMPLING
-from ops.fit.landmark_points import choose_landmarks, landmark_vertices
+from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.lighting import Light
 from ops.morphable_model import MorphableModel
 from ops.render import Topology, render

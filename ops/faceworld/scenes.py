@@ -14,7 +14,7 @@ from torch import Tensor
 from ops.camera import Camera, project_points
 from ops.faceworld.backgrounds import Picture, paint_background, paint_occluder
 from ops.faceworld.people import Person, sample_expression
-from ops.fit.landmark_points import choose_landmarks, landmark_vertices
+from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.lighting import Light
 from ops.morphable_model import MorphableModel
 from ops.render import Topology, render

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ops.camera import project_points
 from ops.fit.initial_camera import initial_camera
-from ops.fit.landmark_points import choose_landmarks, landmark_vertices
 from ops.fit.parameters import CAMERA_UNITS, to_camera
+from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.morphable_model import MorphableModel, MorphablePoints
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ops.alignment import ARCFACE_SIDE_PX, ARCFACE_TEMPLATE_PX, five_points
 from ops.camera import Camera, project_points
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM
-from ops.fit.landmark_points import choose_landmarks
+from ops.landmark_points import choose_landmarks
 from ops.lighting import Light
 from ops.prior import CameraLightPrior, sample_prior
 from ops.rotation import rotation_from_euler

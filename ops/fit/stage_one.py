@@ -7,10 +7,10 @@ from torch import Tensor
 from ops.camera import project_points
 from ops.fit.adam import adam_init, adam_step
 from ops.fit.config import FitConfig
-from ops.fit.landmark_points import choose_landmarks, landmark_vertices
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
 from ops.fit.parameters import FitParameters, mean_over_groups, to_camera
+from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.losses import landmark_distance
 
 

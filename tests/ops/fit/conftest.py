@@ -10,8 +10,8 @@ import torch
 from ops.alignment import CROP_CENTRE_TEMPLATE_PX, CROP_SIDE_TEMPLATE_PX
 from ops.camera import Camera, project_points
 from ops.fit import FitInput, FitModels
-from ops.fit.landmark_points import choose_landmarks, landmark_vertices
 from ops.fit.second_render import alignment_of
+from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.lighting import Light
 from ops.render import Topology, render
 from ops.rotation import rotation_from_euler
