@@ -5,6 +5,7 @@ frame of `ops.camera`. Identity coefficients are in standard deviations of their
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from safetensors import SafetensorError, safe_open
@@ -148,6 +150,15 @@ class MorphableModel:
             identity_basis_mm=self.identity_basis_mm[:identity_size].clone(),
             expression_basis_mm=self.expression_basis_mm[:expression_size].clone(),
         )
+
+    def checksum(self) -> str:
+        """Sha256 of everything in the model; what is made from a model and kept should know it by this."""
+        digest = hashlib.sha256(json.dumps([dataclasses.asdict(self.metadata), self.region_names]).encode())
+        tensors = _tensors(self) | {f"region.{name}": mask for name, mask in self.regions.items()}
+        for name, tensor in sorted(tensors.items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+        return digest.hexdigest()
 
     def outer_eye_distance_mm(self) -> float:
         """Distance of the outer eye corners (landmarks 36 and 45) in the mean face."""

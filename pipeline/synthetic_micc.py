@@ -84,10 +84,10 @@ def write_synthetic_micc(
     A data set is a function of the model, the number of subjects and the settings.
 
     Raises:
-        FingerprintMismatchError: the folder holds a data set of other settings.
+        FingerprintMismatchError: the folder holds a data set of another model or other settings.
         OutputError: the folder holds subjects, but no record of a data set.
     """
-    _open_folder(folder, settings)
+    _open_folder(folder, model, settings)
     painter = AlbedoPainter(canvas_for(model, TEXTURE_PX))
     for number in range(1, subjects + 1):
         name = subject_name(number)
@@ -134,9 +134,9 @@ def _truth_path(folder: Path, subject: str) -> Path:
     return folder / TRUTH_DIR / f"{subject}.safetensors"
 
 
-def _open_folder(folder: Path, settings: SyntheticMiccSettings) -> None:
+def _open_folder(folder: Path, model: MorphableModel, settings: SyntheticMiccSettings) -> None:
     record_path = folder / TRUTH_DIR / RECORD_FILE
-    record = {"format": FORMAT, **dataclasses.asdict(settings)}
+    record = {"format": FORMAT, "model": model.checksum(), **dataclasses.asdict(settings)}
     if record_path.is_file():
         if record_path.read_text() != json.dumps(record):
             raise FingerprintMismatchError(

@@ -41,9 +41,10 @@ def write_album(
     """Write `folder/person_NN/photo_N.jpg` and, to the file `truth`, the identity coefficients, which are returned.
 
     An album is a function of the model and the settings. One that is complete, which `truth` being there with the
-    same settings says, is kept as it is; photos of another album are removed.
+    same model and settings says, is kept as it is; photos of another album are removed.
     """
-    known = _read_truth(truth, settings)
+    header = {"format": FORMAT, "model": model.checksum(), "settings": repr(settings)}
+    known = _read_truth(truth, header)
     if known is not None:
         return known
     for stale in folder.glob("person_*/photo_*.jpg"):
@@ -60,7 +61,7 @@ def write_album(
             Image.fromarray(image).save(pages / f"photo_{photo}.jpg", quality=JPEG_QUALITY)
     identity = torch.stack(identities)
     truth.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"identity": identity}, truth, metadata={"format": FORMAT, "settings": repr(settings)})
+    save_file({"identity": identity}, truth, metadata=header)
     return identity
 
 
@@ -79,11 +80,10 @@ def _photograph(
     return render_scene(model, [(person, place)], seed, scene).image_rgb
 
 
-def _read_truth(path: Path, settings: AlbumSettings) -> Tensor | None:
+def _read_truth(path: Path, header: dict[str, str]) -> Tensor | None:
     try:
         with safe_open(path, framework="pt") as file:
-            header: dict[str, str] = file.metadata() or {}
-            if header != {"format": FORMAT, "settings": repr(settings)}:
+            if file.metadata() != header:
                 return None
             identity: Tensor = file.get_tensor("identity")
             return identity

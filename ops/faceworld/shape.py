@@ -29,10 +29,9 @@ FIELDS = ((45.0, 0.9, 96), (22.0, 0.35, 96))
 FIELD_SEED = 20190616
 FACE_ANGLE = np.deg2rad(80.0)
 """Columns up to here belong to the face."""
-FACE_TOP_MM, FACE_BOTTOM_MM = 62.0, -141.0
-"""Highest and lowest row of the face, along the midline."""
-FACE_LOWEST_MM = -121.0
-"""Lowest height of the face on the average head; holds the chin and the angles of the jaw."""
+FACE_TOP_MM, FACE_BOTTOM_MM = 62.0, -120.0
+"""Highest and lowest row of the face and of its landmarks, along the midline: the rows below are the underside of the
+jaw and the neck, which seen from the front overlap the jaw."""
 LANDMARK_ANGLE = np.deg2rad(84.0)
 JAW_CANDIDATE_ANGLE = np.deg2rad(18.0)
 """Jaw candidates run along their row from the landmark to this angle."""
@@ -56,7 +55,6 @@ def faceworld_model() -> MorphableModel:
     landmarks = _landmark_vertices()
     grid = head_grid()
     on_face = (np.abs(grid.angle) <= FACE_ANGLE) & (grid.row_mm <= FACE_TOP_MM) & (grid.row_mm >= FACE_BOTTOM_MM)
-    on_face &= average[..., 1] >= FACE_LOWEST_MM
     face = torch.from_numpy(on_face.ravel())
     return MorphableModel(
         mean_mm=_float(average.reshape(-1, 3)),
@@ -151,11 +149,12 @@ def _modes(columns: Float64[np.ndarray, "cause number"], count: int) -> Float64[
 
 
 def _landmark_vertices() -> Int64[np.ndarray, "68"]:
-    """The grid vertex nearest to each canonical landmark."""
+    """The grid vertex of the face's front and sides nearest to each canonical landmark."""
     grid = head_grid()
     places = np.stack([grid.x_mm.ravel(), grid.y_mm.ravel()], 1)
     squared = ((places[None] - canonical_landmarks()[:, None]) ** 2).sum(-1)
-    squared[:, np.abs(grid.angle.ravel()) > LANDMARK_ANGLE] = np.inf
+    eligible = (np.abs(grid.angle) <= LANDMARK_ANGLE) & (grid.row_mm >= FACE_BOTTOM_MM)
+    squared[:, ~eligible.ravel()] = np.inf
     return squared.argmin(1)
 
 

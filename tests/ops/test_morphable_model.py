@@ -77,6 +77,20 @@ def test_gradients_reach_both_coefficient_vectors(model: MorphableModel, rng: to
     assert torch.autograd.gradcheck(double.vertices_mm, inputs)
 
 
+def test_the_checksum_knows_every_part(model: MorphableModel) -> None:
+    landmarks = model.landmarks.clone()
+    landmarks[30] += 1
+    others = (
+        dataclasses.replace(model),
+        dataclasses.replace(model, landmarks=landmarks),
+        dataclasses.replace(model, regions={**model.regions, "skin": model.regions["face"]}),
+        dataclasses.replace(model, metadata=dataclasses.replace(model.metadata, uv_layout="toy-v2")),
+    )
+    sums = [model.checksum(), *(other.checksum() for other in others)]
+    assert sums[0] == sums[1]
+    assert len(set(sums)) == 4
+
+
 def test_points_agree_with_the_whole_model(model: MorphableModel, rng: torch.Generator) -> None:
     identity, expression = torch.randn(2, IDENTITY, generator=rng), torch.randn(2, EXPRESSION, generator=rng)
     index = torch.tensor([7, 3, 7, 79])

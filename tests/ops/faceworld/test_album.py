@@ -48,6 +48,8 @@ def test_a_complete_album_is_kept(tmp_path: Path, model: MorphableModel) -> None
     photo.write_bytes(b"touched")
     write_album(model, tmp_path / "album", truth, SETTINGS)
     assert photo.read_bytes() == b"touched"
+    write_album(replace(model, mean_mm=1.01 * model.mean_mm), tmp_path / "album", truth, SETTINGS)
+    assert photo.read_bytes() != b"touched"
     write_album(model, tmp_path / "album", truth, replace(SETTINGS, photos=1))
     (page,) = (tmp_path / "album").glob("*/*.jpg")
     assert page.read_bytes() != b"touched"

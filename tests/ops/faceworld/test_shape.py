@@ -99,3 +99,13 @@ def test_canonical_map_is_the_grid() -> None:
 
 def test_the_face_region_holds_all_landmarks(world_model: MorphableModel) -> None:
     assert world_model.regions["face"][world_model.landmarks].all()
+
+
+def test_the_jaw_line_runs_along_the_face(world_model: MorphableModel) -> None:
+    """From ear to chin every landmark lies lower, nearer the middle and further in front, as on the other side."""
+    jaw = world_model.mean_mm[world_model.landmarks[:17]]
+    down = jaw[:9].diff(dim=0)
+    assert (down[:, 0] > 0).all()
+    assert (down[:, 1] < 0).all()
+    assert down[1:, 2].min() > -6.0
+    torch.testing.assert_close(jaw.flip(0)[:8] * torch.tensor([-1.0, 1, 1]), jaw[:8], atol=1e-3, rtol=0)
