@@ -15,7 +15,7 @@ from ops.camera import Camera, project_points
 from ops.faceworld.backgrounds import Picture, paint_background, paint_occluder
 from ops.faceworld.people import Person, sample_expression
 from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.lighting import Light
+from ops.lighting import LIGHT_SIZE, Light, light_to_vector
 from ops.morphable_model import MorphableModel
 from ops.render import Topology, render
 
@@ -64,6 +64,9 @@ class Scene(NamedTuple):
     landmarks_px: Float32[np.ndarray, "face 68 2"]
     """iBUG order; the jaw follows the visible outline."""
     boxes_xyxy_px: Float32[np.ndarray, "face 4"]
+    expressions: Float32[np.ndarray, "face expression"]
+    lights: Float32[np.ndarray, "face 9"]
+    """See `ops.lighting`; millimetres in the shape model's frame, before the picture's tone was changed."""
 
 
 def render_scene(
@@ -77,6 +80,8 @@ def render_scene(
     rng = np.random.default_rng(seed)
     picture = paint_background(rng, settings.side_px)
     landmarks = np.zeros((len(faces), 68, 2), np.float32)
+    expressions = np.zeros((len(faces), model.expression_size), np.float32)
+    lights = np.zeros((len(faces), LIGHT_SIZE), np.float32)
     topology = Topology(triangles=model.triangles, uv=model.uv, uv_triangles=model.uv_triangles)
     for index, (person, place) in enumerate(faces):
         expression = sample_expression(model, rng)
@@ -97,11 +102,12 @@ def render_scene(
         points = choose_landmarks(vertices[:, landmark_vertices(model)], camera)
         normalised = project_points(camera, points)[0] @ placing[0, :, :2].mT + placing[0, :, 2]
         landmarks[index] = normalised.numpy() * settings.side_px
+        expressions[index], lights[index] = expression.numpy(), light_to_vector(light)[0].numpy()
         if rng.random() < settings.occlusion:
             paint_occluder(rng, picture, (place.x, place.y), place.height)
     boxes = np.stack([face_box(points) for points in landmarks]) if faces else np.zeros((0, 4), np.float32)
     image = degrade(rng, picture, settings.degradation)
-    return Scene(image_rgb=image, landmarks_px=landmarks, boxes_xyxy_px=boxes.astype(np.float32))
+    return Scene(image, landmarks, boxes.astype(np.float32), expressions, lights)
 
 
 def face_box(landmarks_px: Float32[np.ndarray, "68 2"]) -> Float32[np.ndarray, "4"]:
