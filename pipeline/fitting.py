@@ -1,7 +1,7 @@
 """Aligned crops to face parameters: the expensive stage."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -62,7 +62,15 @@ class FitFaces:
             with naming(self, ", ".join(sorted({rows[position].identity_id for position in batch}))):
                 for position, fit in zip(batch, self._fit(loaded, [rows[p] for p in batch]), strict=True):
                     fits[position] = fit
-        records = [_record(row, fit) for row, fit in zip(rows, fits, strict=True)]
+        return self._table([_record(row, fit) for row, fit in zip(rows, fits, strict=True)])
+
+    def give_up(self, table: pa.Table, message: str) -> pa.Table:
+        """The result for rows that cannot be fitted."""
+        fields: dict[str, Any] = {"status": Status.FAILED, "reason": Reason.WORKER_CRASH, "message": message}
+        records = [_record(replace(row, **fields) if row.ok else row, None) for row in frames_from_table(table)]
+        return self._table(records)
+
+    def _table(self, records: Sequence[dict[str, Any]]) -> pa.Table:
         schema = self.outputs
         columns: list[Any] = [pa.array([record.get(f.name) for record in records], f.type) for f in schema]
         return pa.Table.from_arrays(columns, schema=schema)

@@ -11,7 +11,7 @@ from ops.photo import decode_photo, encode_jpeg, encode_png
 from ops.video import VideoSample, sample_video
 from pipeline.child_process import ChildCrashError, ChildProcess, ChildTimeoutError
 from pipeline.locations import local_file, read_location
-from pipeline.schema import DECODED, ITEMS, Frame, Reason, Status, table_from_frames
+from pipeline.schema import ALIGNED, DECODED, ITEMS, Frame, Reason, Status, table_from_frames
 from pipeline.stage import naming
 
 MIN_SIDE_PX = 32
@@ -51,14 +51,7 @@ class ReadFrames:
         return table_from_frames(rows, DECODED)
 
     def _read(self, decoder: ChildProcess, item: dict[str, Any]) -> list[Frame]:
-        blank = Frame(
-            image_id=item["item_id"],
-            identity_id=item["identity_id"],
-            uri=item["uri"],
-            shard=item["shard"],
-            item_id=item["item_id"],
-            stem=item["stem"],
-        )
+        blank = blank_frame(item)
         if item["surplus"]:
             message = "the person has more images than are used of one person"
             return [replace(blank, status=Status.REJECTED, reason=Reason.SURPLUS, message=message)]
@@ -76,6 +69,25 @@ class ReadFrames:
         except ChildCrashError as error:
             message = f"decoding it ended the process: {error}"
             return [replace(blank, status=Status.FAILED, reason=Reason.WORKER_CRASH, message=message)]
+
+
+def blank_frame(item: dict[str, Any]) -> Frame:
+    """The row of a planned item of which nothing is known yet."""
+    return Frame(
+        image_id=item["item_id"],
+        identity_id=item["identity_id"],
+        uri=item["uri"],
+        shard=item["shard"],
+        item_id=item["item_id"],
+        stem=item["stem"],
+    )
+
+
+def give_up_items(items: pa.Table, message: str) -> pa.Table:
+    """The aligned rows of planned items that cannot be worked on."""
+    blanks = map(blank_frame, items.to_pylist())
+    fields: dict[str, Any] = {"status": Status.FAILED, "reason": Reason.WORKER_CRASH, "message": message}
+    return table_from_frames([replace(blank, **fields) for blank in blanks], ALIGNED)
 
 
 def _photo_frame(blank: Frame, data: bytes) -> Frame:

@@ -2,21 +2,22 @@
 
 from ops.weights.bundle import ModelBundle
 from pipeline.alignment import AlignFaces
+from pipeline.attempts import Attempts
 from pipeline.cluster import Pools
 from pipeline.config import ReconstructConfig
 from pipeline.detection import DetectFaces
 from pipeline.fitting import FitFaces
-from pipeline.frames import ReadFrames
+from pipeline.frames import ReadFrames, give_up_items
+from pipeline.isolation import Isolating
 from pipeline.schema import ModelSizes
 from pipeline.stage import Fused, Stage
-from pipeline.writing import CommitOnce, CountAttempt, WriteShard
+from pipeline.writing import CommitOnce, RehearseWriting, WriteShard
 
 
 def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
     """From planned items to aligned crops, in one worker: images do not travel between processes."""
-    return Fused(
+    chain = Fused(
         stages=(
-            CountAttempt(root=config.output),
             ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
             DetectFaces(
                 detector=bundle.detector,
@@ -27,32 +28,37 @@ def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
             AlignFaces(side_px=config.fit.render_px),
         )
     )
+    return Isolating(
+        first=chain,
+        apart=chain,
+        attempts=Attempts(config.output),
+        name="prepare",
+        unit="item_id",
+        give_up=give_up_items,
+    )
 
 
 def commit_stages(
     config: ReconstructConfig, bundle: ModelBundle, sizes: ModelSizes, pools: Pools, fingerprint: str
 ) -> Stage:
     """From aligned crops to a committed shard, in one worker: what is fitted is on disk before it is reported."""
-    return CommitOnce(
+    fit = FitFaces(bundle=bundle, config=config.fit, sizes=sizes, device=pools.device, batch_images=pools.fit_batch)
+    write = WriteShard(
         root=config.output,
-        stages=Fused(
-            stages=(
-                FitFaces(
-                    bundle=bundle,
-                    config=config.fit,
-                    sizes=sizes,
-                    device=pools.device,
-                    batch_images=pools.fit_batch,
-                ),
-                WriteShard(
-                    root=config.output,
-                    bundle=bundle,
-                    sizes=sizes,
-                    device=pools.device,
-                    mesh_formats=config.mesh_formats,
-                    method=f"ganfit {config.preset}",
-                    fingerprint=fingerprint,
-                ),
-            )
-        ),
+        bundle=bundle,
+        sizes=sizes,
+        device=pools.device,
+        mesh_formats=config.mesh_formats,
+        method=f"ganfit {config.preset}",
+        fingerprint=fingerprint,
     )
+    isolating = Isolating(
+        first=fit,
+        apart=Fused(stages=(fit, RehearseWriting(stage=write))),
+        rest=write,
+        attempts=Attempts(config.output),
+        name="fit",
+        unit="image_id",
+        give_up=fit.give_up,
+    )
+    return CommitOnce(root=config.output, stage=isolating)

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,6 @@ from ops.weights.bundle import ModelBundle
 from pipeline.models import LOSS_NAMES, load_fit_models
 from pipeline.schema import (
     COMMITTED,
-    ITEMS,
     ModelSizes,
     Status,
     fitted_schema,
@@ -28,7 +28,7 @@ from pipeline.schema import (
     identities_schema,
 )
 from pipeline.shards import SUCCESS_NAME, ShardStore, ShardSummary
-from pipeline.stage import Fused, naming
+from pipeline.stage import Stage, naming
 
 MeshFormat = Literal["glb", "obj", "ply"]
 MESH_WRITERS = {"glb": mesh_io.write_glb, "obj": mesh_io.write_obj, "ply": mesh_io.write_ply}
@@ -127,50 +127,52 @@ class CommitOnce:
     """Stages that end in a committed shard; a retry of a committed one does nothing."""
 
     root: Path
-    stages: Fused
+    stage: Stage
 
     @property
     def inputs(self) -> pa.Schema:
         """Those of the first stage."""
-        return self.stages.inputs
+        return self.stage.inputs
 
     @property
     def outputs(self) -> pa.Schema:
         """Summaries."""
         return COMMITTED
 
-    def load(self) -> list[Any]:
+    def load(self) -> Any:
         """Load all stages."""
-        return self.stages.load()
+        return self.stage.load()
 
-    def __call__(self, loaded: list[Any], table: pa.Table) -> pa.Table:
+    def __call__(self, loaded: Any, table: pa.Table) -> pa.Table:
         """Process one block, unless its shard exists."""
         summary = ShardStore(self.root).summary(int(table.column("shard")[0].as_py()))
-        return committed_row(summary) if summary else self.stages(loaded, table)
+        return committed_row(summary) if summary else self.stage(loaded, table)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountAttempt:
-    """Notes on disk that work on a shard begins, before anything can go wrong with it."""
+class RehearseWriting:
+    """Writes a shard into a folder that is thrown away, and gives back the rows: what crashes, crashes here."""
 
-    root: Path
+    stage: WriteShard
 
     @property
     def inputs(self) -> pa.Schema:
-        """Planned items."""
-        return ITEMS
+        """Fitted rows."""
+        return self.stage.inputs
 
     @property
     def outputs(self) -> pa.Schema:
         """The same."""
-        return ITEMS
+        return self.stage.inputs
 
-    def load(self) -> None:
-        """Nothing is needed."""
+    def load(self) -> MorphableModel:
+        """That of the writer."""
+        return self.stage.load()
 
-    def __call__(self, loaded: None, table: pa.Table) -> pa.Table:
-        """Count one block."""
-        ShardStore(self.root).record_attempt(int(table.column("shard")[0].as_py()))
+    def __call__(self, loaded: MorphableModel, table: pa.Table) -> pa.Table:
+        """Write one block for nothing."""
+        with TemporaryDirectory(prefix="ganfit-") as scratch:
+            replace(self.stage, root=Path(scratch))(loaded, table)
         return table
 
 

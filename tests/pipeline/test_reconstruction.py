@@ -65,9 +65,9 @@ def test_a_failing_stage_is_named_with_its_items(
     local_ray: Any, bundle: ModelBundle, photo_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "attempts").mkdir(parents=True)
-    (tmp_path / "out" / "attempts" / "00000").mkdir()
+    (tmp_path / "out" / "attempts" / "00000-prepare").mkdir()
     (tmp_path / "out" / "run.json").write_text("{}")
-    with pytest.raises(StageFailure, match=r"CountAttempt on A000014-0-[0-9a-f]{16}.*IsADirectoryError"):
+    with pytest.raises(StageFailure, match=r"Isolating on A000014-0-[0-9a-f]{16}.*IsADirectoryError"):
         reconstruct(config(photo_dir / "congress", tmp_path / "out"), bundle)
     assert not list((tmp_path / "out" / "shards").glob("0*"))
 

@@ -15,10 +15,10 @@ from ops.photo import encode_png
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import ModelRef
 from pipeline.models import LOSS_NAMES
-from pipeline.schema import ITEMS, ModelSizes, fitted_schema, frames_schema, identities_schema
+from pipeline.schema import ModelSizes, fitted_schema, frames_schema, identities_schema
 from pipeline.shards import ShardStore, ShardSummary
 from pipeline.stage import Fused, StageFailure, run_stage
-from pipeline.writing import CommitOnce, CountAttempt, WriteShard
+from pipeline.writing import CommitOnce, RehearseWriting, WriteShard
 
 SIZES = ModelSizes(identity=1, expression=1, texture=2)
 NO_FILE = ModelRef(kind="none", path=None, sha256=None)
@@ -148,7 +148,7 @@ def test_a_failure_leaves_no_shard_and_names_the_person(tmp_path: Path, tiny_sha
 
 def test_a_committed_shard_is_not_made_again(tmp_path: Path, tiny_shape: MorphableModel) -> None:
     first = write(tmp_path, tiny_shape, ROWS)
-    once = CommitOnce(root=tmp_path, stages=Fused(stages=(writer(tmp_path, "glb"),)))
+    once = CommitOnce(root=tmp_path, stage=Fused(stages=(writer(tmp_path, "glb"),)))
     table = pa.Table.from_pylist(ROWS[:1], schema=once.inputs)
     before = (ShardStore(tmp_path).path(4) / "frames.parquet").stat().st_mtime_ns
     again = run_stage(once, [None], table)
@@ -156,9 +156,11 @@ def test_a_committed_shard_is_not_made_again(tmp_path: Path, tiny_shape: Morphab
     assert (ShardStore(tmp_path).path(4) / "frames.parquet").stat().st_mtime_ns == before
 
 
-def test_attempts_are_counted_before_the_work(tmp_path: Path) -> None:
-    entry = {"shard": 4, "item_id": "a", "identity_id": "a", "stem": "a", "uri": "a", "location": "a", "kind": "image"}
-    table = pa.Table.from_pylist([entry | {"surplus": False}], schema=ITEMS)
-    for _ in range(2):
-        assert run_stage(CountAttempt(root=tmp_path), None, table).equals(table)
-    assert ShardStore(tmp_path).record_attempt(4) == 3
+def test_a_rehearsal_leaves_nothing_and_fails_where_writing_would(tmp_path: Path, tiny_shape: MorphableModel) -> None:
+    rehearsal = RehearseWriting(stage=writer(tmp_path, "glb"))
+    table = pa.Table.from_pylist(ROWS, schema=rehearsal.inputs)
+    assert run_stage(rehearsal, tiny_shape, table).equals(table)
+    assert list(tmp_path.iterdir()) == []
+    unreadable = pa.Table.from_pylist([row("d1", "dora", texture_png=b"no picture")], schema=rehearsal.inputs)
+    with pytest.raises(StageFailure, match="WriteShard on dora: UnidentifiedImageError"):
+        run_stage(rehearsal, tiny_shape, unreadable)
