@@ -1,6 +1,6 @@
 """What a fit optimises, for how long and how fast; the two presets."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from ops.errors import ConfigurationError
@@ -8,7 +8,10 @@ from ops.errors import ConfigurationError
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the terms of the objective; every term is a sum over one image, never a mean over a batch."""
+    """Weights of the terms of the objective; every term is a sum over one image, never a mean over a batch.
+
+    A term of weight 0 is left out with everything that only it needs.
+    """
 
     identity: float = 2.0
     """1 - cosine between the embeddings of input and render."""
@@ -78,6 +81,11 @@ class FitConfig:
                 "expected render_px >= 32, steps >= 0, landmark_steps >= 1 and views >= 1, got "
                 f"{self.render_px}, {self.steps}, {self.landmark_steps}, {self.views}"
             )
+
+    def terms(self) -> frozenset[str]:
+        """Names of the terms that count: those with a weight, the second render's only where there is one."""
+        weighted = {field.name for field in fields(self.weights) if getattr(self.weights, field.name)}
+        return frozenset(weighted if self.second_render else weighted - {"identity_second"})
 
 
 def paper_preset() -> FitConfig:

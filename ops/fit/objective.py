@@ -1,5 +1,6 @@
 """The objective of stage two: two renders, one recognition pass, one value an image."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from ops import losses
 from ops.alignment import ARCFACE_SIDE_PX, resample_window
 from ops.camera import project_points
-from ops.fit.config import FitConfig, LossWeights
+from ops.fit.config import FitConfig
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.second_render import SecondDraws, alignment_of, draw_second_renders, take
 from ops.fit.views import View, make_views, skin_weight
@@ -29,6 +30,8 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G, B in a grey photo (Rec. 601)."""
 BACKGROUND = 0.5
 """Grey behind the second render: recognition's zero."""
+SEEN_IN_VIEWS = frozenset(("identity", "content"))
+"""Terms for which recognition looks at the first render."""
 
 
 @runtime_checkable
@@ -65,7 +68,7 @@ class FitInput(NamedTuple):
 
 
 class FitLosses(NamedTuple):
-    """Unweighted terms of the objective, one value an image."""
+    """Unweighted terms of the objective, one value an image; nan where a term was left out."""
 
     identity: Float[Tensor, " image"]
     identity_second: Float[Tensor, " image"]
@@ -78,9 +81,11 @@ class FitLosses(NamedTuple):
     light_chroma: Float[Tensor, " image"]
     texture: Float[Tensor, " image"]
 
-    def total(self, weights: LossWeights) -> Float[Tensor, " image"]:
-        """The weighted sum of the terms."""
-        return torch.stack([getattr(weights, name) * value for name, value in self._asdict().items()]).sum(0)
+    def total(self, config: FitConfig) -> Float[Tensor, " image"]:
+        """The weighted sum of the terms that count."""
+        terms = config.terms()
+        weighted = [getattr(config.weights, name) * value for name, value in self._asdict().items() if name in terms]
+        return torch.stack([torch.zeros_like(self.shape), *weighted]).sum(0)
 
 
 class Rendered(NamedTuple):
@@ -109,7 +114,9 @@ class Objective:
         shape = models.shape
         self.topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
         self.landmark_vertices = landmark_vertices(shape)
-        self.views = [View(*(m.to(models.device) for m in view)) for view in make_views(config.views, config.render_px)]
+        self.terms = config.terms()
+        views = make_views(config.views if self.terms & SEEN_IN_VIEWS else 1, config.render_px)
+        self.views = [View(*(m.to(models.device) for m in view)) for view in views]
         with torch.no_grad():
             self.input_features = [self._features(view) for view in self.views]
         skin = skin_weight(inputs.landmarks_px, config.render_px) if config.skin_mask else None
@@ -117,7 +124,7 @@ class Objective:
         spread = (inputs.images - inputs.images.mean(1, keepdim=True)).abs().mean((1, 2, 3))
         self.grey = spread < GREY_SPREAD
         self.light_start = inputs.images.new_tensor(INITIAL_LIGHT)
-        self.draws = self._draw() if config.second_render else None
+        self.draws = self._draw() if "identity_second" in self.terms else None
 
     def _draw(self) -> SecondDraws:
         shape = self.models.shape
@@ -179,35 +186,33 @@ class Objective:
         return torch.where(second.mask.unsqueeze(1), self._developed(second.image, images), BACKGROUND)
 
     def __call__(self, parameters: FitParameters, images: Int64[Tensor, " active"], step: int) -> FitLosses:
-        """All terms for some images of the batch; `parameters` holds the rows of just these images."""
-        return self.compare(self.render_first(parameters, images), parameters, images, step)
+        """The terms with a weight for some images of the batch; `parameters` holds the rows of just these images."""
+        return self.compare(self.render_first(parameters, images), parameters, images, step, self.terms)
 
     def compare(
-        self, rendered: Rendered, parameters: FitParameters, images: Int64[Tensor, " active"], step: int
+        self,
+        rendered: Rendered,
+        parameters: FitParameters,
+        images: Int64[Tensor, " active"],
+        step: int,
+        terms: Collection[str] = FitLosses._fields,
     ) -> FitLosses:
-        """All terms of a first render that is there already."""
-        number = step % len(self.views)
-        view = self.views[number]
-        shown = resample_window(rendered.composite, view.vertical, view.horizontal)
-        count = images.shape[0]
-        if self.draws is not None:
-            shown = torch.cat((shown, self._second_face(parameters, rendered.texture, images, step)))
-        seen = self.models.recognition(shown)
-        target = self.input_features[number]
-        first_features = [feature[:count] for feature in seen.features]
-        target_features = [feature[images] for feature in target.features]
-        second = torch.zeros(count, device=shown.device)
-        if self.draws is not None:
-            straight = self.input_features[0].embedding[images]
-            second = losses.identity_distance(straight, seen.embedding[count:])
-        inputs = self.inputs
-        pixel_weight = self.skin[images] * rendered.first.mask * inputs.valid[images]
-        light = parameters.light
+        """The chosen terms, and those that cost nothing, of a first render that is there already.
+
+        The second render's term is there only where it has a weight.
+        """
+        inputs, light = self.inputs, parameters.light
+        missing = torch.full_like(light[:, 0], torch.nan)
+        recognised = self._recognised(rendered, parameters, images, step, terms)
+        pixel = missing
+        if "pixel" in terms:
+            pixel_weight = self.skin[images] * rendered.first.mask * inputs.valid[images]
+            pixel = losses.pixel_distance(rendered.developed, inputs.images[images], pixel_weight)
         return FitLosses(
-            identity=losses.identity_distance(target.embedding[images], seen.embedding[:count]),
-            identity_second=second,
-            content=losses.content_distance(target_features, first_features),
-            pixel=losses.pixel_distance(rendered.developed, inputs.images[images], pixel_weight),
+            identity=recognised.get("identity", missing),
+            identity_second=recognised.get("identity_second", missing),
+            content=recognised.get("content", missing),
+            pixel=pixel,
             landmark=losses.landmark_distance(rendered.landmarks_px, inputs.landmarks_px[images]),
             shape=losses.squared_norm(parameters.identity) + losses.squared_norm(parameters.expression),
             expression=losses.squared_norm(parameters.expression),
@@ -215,6 +220,38 @@ class Objective:
             light_chroma=losses.chroma(light[:, 3:].unflatten(-1, (2, 3))),
             texture=losses.squared_norm(parameters.texture),
         )
+
+    def _recognised(
+        self,
+        rendered: Rendered,
+        parameters: FitParameters,
+        images: Int64[Tensor, " active"],
+        step: int,
+        terms: Collection[str],
+    ) -> dict[str, Float[Tensor, " active"]]:
+        """The chosen terms that come from recognition, which looks at both renders at once."""
+        number = step % len(self.views)
+        view, target = self.views[number], self.input_features[number]
+        first, second = not SEEN_IN_VIEWS.isdisjoint(terms), self.draws is not None and "identity_second" in terms
+        count = images.shape[0] if first else 0
+        shown: list[Tensor] = []
+        if first:
+            shown.append(resample_window(rendered.composite, view.vertical, view.horizontal))
+        if second:
+            shown.append(self._second_face(parameters, rendered.texture, images, step))
+        if not shown:
+            return {}
+        seen = self.models.recognition(torch.cat(shown))
+        found: dict[str, Tensor] = {}
+        if first:
+            found["identity"] = losses.identity_distance(target.embedding[images], seen.embedding[:count])
+        if "content" in terms:
+            target_features = [feature[images] for feature in target.features]
+            found["content"] = losses.content_distance(target_features, [feature[:count] for feature in seen.features])
+        if second:
+            straight = self.input_features[0].embedding[images]
+            found["identity_second"] = losses.identity_distance(straight, seen.embedding[count:])
+        return found
 
     def similarity(self, shown: Float[Tensor, "image 3 side side"]) -> Float[Tensor, " image"]:
         """Cosine between all inputs and crops shown instead, on the exact template, by the optimised network."""

@@ -81,7 +81,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
     objective = Objective(models, inputs, config)
 
     def total(values: FitParameters, images: Tensor, step: int) -> Tensor:
-        return objective(values, images, step).total(config.weights)
+        return objective(values, images, step).total(config)
 
     state = _start(parameters, ~finite)
     for step in range(config.steps):
@@ -224,7 +224,7 @@ def _finish(state: _State, objective: Objective, elapsed: float) -> FitResult:
             identity_similarity=objective.similarity(rendered.composite).cpu(),
             judge_similarity=objective.judge_similarity(rendered.composite).cpu(),
             landmark_error=landmark_error(rendered.landmarks_px, inputs.landmarks_px).cpu(),
-            loss_total=terms.total(config.weights).cpu(),
+            loss_total=terms.total(config).cpu(),
             losses=FitLosses(*(term.cpu() for term in terms)),
             iterations=state.iterations.cpu(),
             diverged=state.diverged.cpu(),

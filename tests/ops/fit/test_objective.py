@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ops.fit import FitConfig, FitModels, preset
+from ops.fit.objective import Objective
+from ops.fit.parameters import FitParameters
+from ops.fit.stage_one import fit_stage_one
+from ops.networks.recognition import Recognition
+
+pytestmark = pytest.mark.models
+Photographs = Callable[..., Any]
+IMAGES = torch.tensor([0])
+
+
+def without(*terms: str) -> FitConfig:
+    config = replace(preset("default"), views=2)
+    return replace(config, weights=replace(config.weights, **dict.fromkeys(terms, 0.0)))
+
+
+def loss_and_gradient(objective: Objective, parameters: FitParameters) -> tuple[Tensor, list[Tensor]]:
+    leaves = parameters.apply(lambda v: v.clone().requires_grad_())
+    loss = objective(leaves, IMAGES, 1).total(objective.config)
+    return loss.detach(), list(torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True))
+
+
+def test_a_term_left_out_is_not_in_the_loss_and_its_value_is_unknown(ict: FitModels, photographs: Photographs) -> None:
+    inputs = photographs(1, 1, seed=4).inputs
+    full, ablated = (Objective(ict, inputs, without(*terms)) for terms in ((), ("content", "pixel", "identity_second")))
+    with torch.no_grad():
+        parameters = fit_stage_one(ict, inputs, full.config)[0]
+        every, some = (objective(parameters, IMAGES, 1) for objective in (full, ablated))
+    weights = full.config.weights
+    rest = weights.content * every.content + weights.pixel * every.pixel + every.identity_second * 2.0
+    torch.testing.assert_close(some.total(ablated.config), every.total(full.config) - rest)
+    torch.testing.assert_close(some.identity, every.identity)
+    assert all(torch.isnan(value).all() for value in (some.content, some.pixel, some.identity_second))
+    _, gradient = loss_and_gradient(ablated, parameters)
+    assert all(torch.isfinite(value).all() for value in gradient)
+    assert gradient[0].abs().sum() > 0
+
+
+def test_recognition_is_asked_for_nothing_that_does_not_count(ict: FitModels, photographs: Photographs) -> None:
+    inputs = photographs(1, 1, seed=4).inputs
+    shown: list[int] = []
+
+    def recognise(images: Tensor) -> Recognition:
+        shown.append(len(images))
+        return ict.recognition(images)
+
+    models = replace(ict, recognition=recognise)
+    faces = {(): 2, ("identity_second",): 1, ("identity", "content"): 1, ("identity", "identity_second", "content"): 0}
+    for terms, expected in faces.items():
+        objective = Objective(models, inputs, without(*terms))
+        with torch.no_grad():
+            parameters = fit_stage_one(models, inputs, objective.config)[0]
+            shown.clear()
+            objective(parameters, IMAGES, 1)
+        assert sum(shown) == expected, terms
+
+
+def test_no_second_render_no_term_of_it() -> None:
+    config = without("texture")
+    assert "identity_second" in config.terms()
+    assert "identity_second" not in replace(config, second_render=False).terms()
+    assert "texture" not in config.terms()
