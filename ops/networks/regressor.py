@@ -1,0 +1,149 @@
+"""The FastGANFit regressor (Gecer et al. 2021): an aligned face to all parameters of its reconstruction at once.
+
+Three branches. A frozen recognition network gives the embedding and the activations of its residual stages; a trainable
+convolutional network sees the same picture and, wherever its resolution equals that of a stage, the stage's activations
+beside its own; 68 landmarks come from a landmark network. Three heads, each one linear map:
+texture and light from embedding and features; identity and expression from these and the landmarks; the camera from the
+landmarks. With the heads' weights at zero, as they start, the answer is the mean of the prior.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ops.errors import ConfigurationError
+from ops.networks.embedded_blocks import ConvUnit
+from ops.networks.recognition import CROP_PX, Recognition
+
+CAMERA_SIZE, LIGHT_SIZE, LANDMARK_SIZE = 8, 9, 136
+LANDMARK_SCALE = 20.0
+"""Landmarks enter as differences from their mean in twentieths of a crop side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressorLayout:
+    """The sizes that decide a regressor's tensors."""
+
+    identity: int
+    expression: int
+    texture: int
+    embedding: int
+    taps: tuple[tuple[int, int], ...]
+    """Channels and side of each of the recognition network's activations, fine to coarse."""
+    channels: tuple[int, ...] = (16, 32, 64, 96, 128)
+    """Of the convolutional branch at 56, 28, 14, 7 and 4 px."""
+    features: int = 256
+    """Length of the convolutional branch's answer."""
+
+    def __post_init__(self) -> None:
+        wrong = [side for _, side in self.taps if side not in self.sides]
+        if wrong:
+            raise ConfigurationError(
+                f"expected recognition activations of {', '.join(map(str, self.sides))} px, "
+                f"found {', '.join(map(str, wrong))}"
+            )
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Resolutions of the convolutional branch."""
+        sides = [CROP_PX]
+        for _ in self.channels:
+            sides.append((sides[-1] + 1) // 2)
+        return tuple(sides[1:])
+
+
+class Regression(NamedTuple):
+    """Parameters in the units of `ops.fit.parameters`, not constrained."""
+
+    identity: Float[Tensor, "image identity"]
+    expression: Float[Tensor, "image expression"]
+    texture: Float[Tensor, "image latent"]
+    camera: Float[Tensor, "image 8"]
+    light: Float[Tensor, "image 9"]
+
+
+class RegressorStart(NamedTuple):
+    """What is known before anything was learned."""
+
+    landmarks: Float[Tensor, "68 2"]
+    """Mean of the landmarks, in crop sides."""
+    camera: Float[Tensor, " 8"]
+    light: Float[Tensor, " 9"]
+
+
+class _Level(nn.Module):
+    """Halves the resolution and takes in the recognition network's activations of the new one."""
+
+    def __init__(self, channels_in: int, channels_out: int, tapped: int) -> None:
+        super().__init__()
+        self.reduce = ConvUnit(channels_in, channels_out, 2)
+        self.scale = nn.BatchNorm2d(tapped) if tapped else None
+        self.join = ConvUnit(channels_out + tapped, channels_out) if tapped else None
+
+    def forward(
+        self, x: Float[Tensor, "image channel height width"], taps: Sequence[Tensor]
+    ) -> Float[Tensor, "image _ _ _"]:
+        x = self.reduce(x)
+        if self.join is None or self.scale is None:
+            return x
+        return self.join(torch.cat((x, self.scale(torch.cat(list(taps), 1))), 1))
+
+
+class Regressor(nn.Module):
+    """The trainable branch and the heads; what it is given of the recognition network carries no gradient."""
+
+    def __init__(self, layout: RegressorLayout, start: RegressorStart) -> None:
+        super().__init__()
+        self.layout = layout
+        sides, before = layout.sides, 3
+        levels: list[nn.Module] = []
+        for side, channels in zip(sides, layout.channels, strict=True):
+            tapped = sum(count for count, tap_side in layout.taps if tap_side == side)
+            levels.append(_Level(before, channels, tapped))
+            before = channels
+        self.levels = nn.ModuleList(levels)
+        self.gather = nn.Sequential(
+            nn.Conv2d(before, layout.features, sides[-1], bias=False), nn.BatchNorm2d(layout.features), nn.ReLU()
+        )
+        seen = layout.embedding + layout.features
+        self.appearance = nn.Linear(seen, layout.texture + LIGHT_SIZE)
+        self.shape = nn.Linear(seen + LANDMARK_SIZE, layout.identity + layout.expression)
+        self.camera = nn.Linear(LANDMARK_SIZE, CAMERA_SIZE)
+        self.mean_landmarks = nn.Buffer(start.landmarks.clone())
+        self.start_camera = nn.Buffer(start.camera.clone())
+        with torch.no_grad():
+            for head in (self.appearance, self.shape, self.camera):
+                nn.init.zeros_(head.weight)
+                nn.init.zeros_(head.bias)
+            self.appearance.bias[layout.texture :] = start.light
+            self.camera.bias.copy_(start.camera)
+
+    def forward(
+        self,
+        crops: Float[Tensor, "image 3 112 112"],
+        recognition: Recognition,
+        landmarks: Float[Tensor, "image 68 2"],
+    ) -> Regression:
+        """Parameters of every face.
+
+        Args:
+            crops: RGB in [0, 1] on the recognition template.
+            recognition: what the recognition network says about just these crops.
+            landmarks: in crop sides of the wider crop, see `ops.alignment`.
+        """
+        layout = self.layout
+        x = 2 * crops - 1
+        for side, level in zip(layout.sides, self.levels, strict=True):
+            taps = [value for value in recognition.features if value.shape[-1] == side]
+            x = level(x, taps)
+        embedding = nn.functional.normalize(recognition.embedding) * layout.embedding**0.5
+        seen = torch.cat((embedding, self.gather(x).flatten(1)), 1)
+        points = ((landmarks - self.mean_landmarks) * LANDMARK_SCALE).flatten(1)
+        texture, light = self.appearance(seen).split((layout.texture, LIGHT_SIZE), 1)
+        shape = self.shape(torch.cat((seen, points), 1))
+        identity, expression = shape.split((layout.identity, layout.expression), 1)
+        return Regression(identity, expression, texture, self.camera(points), light)

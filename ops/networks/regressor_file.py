@@ -1,0 +1,159 @@
+"""The file of a regressor: safetensors, with the sizes, the models it was trained with and how, as metadata.
+
+A regressor's answer means something only to the models it was trained with. Recognition is known by its file's
+checksum. Shape and texture models may be built on the spot, where the last bits depend on the machine; they are known
+by what they answer to fixed questions.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.morphable_model import MorphableModel
+from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
+from ops.texture.interface import TextureModel
+
+FORMAT = "ganfit-regressor-v1"
+NETWORK, PROBE = "network.", "probe."
+TOLERANCE = 0.02
+"""Largest deviation of an answer, relative to the mode's size or in albedo."""
+PROBE_PX = 8
+
+
+class ModelProbe(NamedTuple):
+    """What a shape and a texture model answer to fixed questions."""
+
+    shape: Float[Tensor, " mode"]
+    """Mean face, identity and expression modes along a fixed direction, over their norms."""
+    texture: Float[Tensor, "2 3 8 8"]
+    """The textures of two fixed latents, tiny."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressorOrigin:
+    """Where a regressor comes from."""
+
+    bundle: str
+    models: dict[str, dict[str, str | None]]
+    """Kind and sha256 of the bundle's models, by role."""
+    training: dict[str, Any]
+    """Description of the training, for people."""
+
+
+class RegressorFile(NamedTuple):
+    """A regressor and what it says about itself."""
+
+    regressor: Regressor
+    origin: RegressorOrigin
+    probe: ModelProbe
+
+
+@torch.no_grad()
+def probe_models(shape: MorphableModel, texture: TextureModel) -> ModelProbe:
+    """Ask the fixed questions; on the CPU."""
+    modes = torch.cat((shape.mean_mm[None], shape.identity_basis_mm, shape.expression_basis_mm)).flatten(1).cpu()
+    direction = torch.cos(2.39996 * torch.arange(modes.shape[1], dtype=torch.float64)).to(modes)
+    along = (modes @ direction) / modes.norm(dim=1).clamp_min(1e-9)
+    wave = torch.cos(1.3 * torch.arange(texture.latent_size))
+    latent = torch.stack((torch.zeros_like(wave), wave)).to(shape.mean_mm.device)
+    images = torch.nn.functional.adaptive_avg_pool2d(texture(latent, texture.levels[0]), PROBE_PX)
+    return ModelProbe(along, images.cpu())
+
+
+def save_regressor(content: RegressorFile, path: Path) -> None:
+    """Write a regressor in float16."""
+    state = {NETWORK + name: _small(value) for name, value in content.regressor.state_dict().items()}
+    probe = {PROBE + name: value.float().contiguous() for name, value in content.probe._asdict().items()}
+    metadata = {
+        "format": FORMAT,
+        "layout": json.dumps(dataclasses.asdict(content.regressor.layout)),
+        "origin": json.dumps(dataclasses.asdict(content.origin)),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(state | probe, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def load_regressor_file(path: Path) -> RegressorFile:
+    """Read what `save_regressor` wrote; frozen, in evaluation mode.
+
+    Raises:
+        MissingModelFileError: there is no such file.
+        ModelFormatError: it is something else, or damaged.
+    """
+    if not path.is_file():
+        raise MissingModelFileError(
+            f"expected a regressor at {path}, found no file; train one with `python -m jobs.train_regressor`"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _assemble(metadata, tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, ConfigurationError) as error:
+        raise ModelFormatError(f"{path} is not a sound regressor file: {error}") from error
+
+
+def check_origin(
+    path: Path, content: RegressorFile, shape: MorphableModel, texture: TextureModel, recognition_sha256: str | None
+) -> None:
+    """Refuse a regressor that was trained with other models.
+
+    Raises:
+        ConfigurationError: naming the first model that differs.
+    """
+    layout = content.regressor.layout
+    found = (shape.identity_size, shape.expression_size, texture.latent_size)
+    expected = (layout.identity, layout.expression, layout.texture)
+    advice = "train one for these models with `python -m jobs.train_regressor`, or use those it was trained with"
+    if found != expected:
+        raise ConfigurationError(
+            f"the regressor {path} answers {expected[0]} identity, {expected[1]} expression and {expected[2]} texture "
+            f"coefficients, the models have {found[0]}, {found[1]} and {found[2]}: {advice}"
+        )
+    trained_with = content.origin.models["recognition"]["sha256"]
+    if trained_with != recognition_sha256:
+        raise ConfigurationError(
+            f"the regressor {path} was trained with the recognition network {trained_with}, "
+            f"the bundle has {recognition_sha256}: {advice}"
+        )
+    for role, ours, theirs in zip(ModelProbe._fields, probe_models(shape, texture), content.probe, strict=True):
+        scale = theirs.square().mean().sqrt().clamp_min(1.0) if role == "shape" else 1.0
+        deviation = float(((ours - theirs).abs() / scale).max())
+        if not deviation <= TOLERANCE:
+            raise ConfigurationError(
+                f"the regressor {path} was trained with another {role} model of the same size "
+                f"(deviation {deviation:.3f}, expected at most {TOLERANCE}): {advice}"
+            )
+
+
+def _assemble(metadata: dict[str, str], tensors: dict[str, Tensor]) -> RegressorFile:
+    layout: dict[str, Any] = json.loads(metadata["layout"])
+    layout["taps"] = tuple((int(channels), int(side)) for channels, side in layout["taps"])
+    layout["channels"] = tuple(layout["channels"])
+    blank = RegressorStart(torch.zeros(68, 2), torch.zeros(8), torch.zeros(9))
+    regressor = Regressor(RegressorLayout(**layout), blank)
+    state = {name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)}
+    regressor.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    )
+    regressor.requires_grad_(False).eval()
+    probe = ModelProbe(*(tensors[PROBE + name] for name in ModelProbe._fields))
+    return RegressorFile(regressor, RegressorOrigin(**json.loads(metadata["origin"])), probe)
+
+
+def _small(value: Tensor) -> Tensor:
+    value = value.detach().cpu()
+    return (value.half() if value.is_floating_point() else value).contiguous()

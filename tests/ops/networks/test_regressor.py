@@ -1,0 +1,151 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.faceworld.shape import faceworld_model
+from ops.networks.recognition import Recognition
+from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
+from ops.networks.regressor_file import (
+    RegressorFile,
+    RegressorOrigin,
+    check_origin,
+    load_regressor_file,
+    probe_models,
+    save_regressor,
+)
+from ops.texture.pca import PcaTexture
+
+SHA = "ab" * 32
+EMBEDDED = RegressorLayout(
+    identity=7,
+    expression=3,
+    texture=5,
+    embedding=6,
+    taps=((2, 28), (3, 14), (4, 4)),
+    channels=(4, 4, 4, 4, 4),
+    features=8,
+)
+ARCFACE = RegressorLayout(
+    identity=2,
+    expression=4,
+    texture=9,
+    embedding=11,
+    taps=((3, 56), (2, 28), (2, 28), (5, 7)),
+    channels=(4, 4, 4, 4),
+    features=6,
+)
+
+
+def make(layout: RegressorLayout, rng: torch.Generator) -> Regressor:
+    torch.manual_seed(0)
+    start = RegressorStart(torch.rand(68, 2, generator=rng), torch.arange(8.0), torch.arange(9.0) / 9)
+    return Regressor(layout, start)
+
+
+def looks(layout: RegressorLayout, count: int, rng: torch.Generator) -> tuple[torch.Tensor, Recognition, torch.Tensor]:
+    features = tuple(torch.randn(count, channels, side, side, generator=rng) for channels, side in layout.taps)
+    crops = torch.rand(count, 3, 112, 112, generator=rng)
+    embedding = torch.randn(count, layout.embedding, generator=rng)
+    return crops, Recognition(embedding, features), torch.rand(count, 68, 2, generator=rng)
+
+
+@pytest.mark.parametrize("layout", [EMBEDDED, ARCFACE])
+def test_the_first_answer_is_the_mean_of_the_prior(layout: RegressorLayout, rng: torch.Generator) -> None:
+    answer = make(layout, rng)(*looks(layout, 3, rng))
+    assert answer.identity.shape == (3, layout.identity)
+    assert answer.expression.shape == (3, layout.expression)
+    assert answer.texture.shape == (3, layout.texture)
+    for zero in answer[:3]:
+        assert not zero.any()
+    torch.testing.assert_close(answer.camera, torch.arange(8.0).expand(3, 8))
+    torch.testing.assert_close(answer.light, (torch.arange(9.0) / 9).expand(3, 9))
+
+
+def test_every_head_sees_what_it_should_and_nothing_else(rng: torch.Generator) -> None:
+    network = make(EMBEDDED, rng).eval()
+    for head in (network.appearance, network.shape, network.camera):
+        torch.nn.init.normal_(head.weight)
+    crops, recognition, landmarks = looks(EMBEDDED, 1, rng)
+    moved = (crops.flip(-1), recognition, landmarks), (crops, recognition, landmarks + 0.01)
+    other = Recognition(recognition.embedding, tuple(value + 1 for value in recognition.features))
+    before = network(crops, recognition, landmarks)
+    by_picture, by_landmarks, by_taps = (network(*looked) for looked in (*moved, (crops, other, landmarks)))
+    assert torch.equal(before.camera, by_picture.camera)
+    assert not torch.equal(before.camera, by_landmarks.camera)
+    for name in ("texture", "light"):
+        assert torch.equal(getattr(before, name), getattr(by_landmarks, name))
+        assert not torch.equal(getattr(before, name), getattr(by_picture, name))
+        assert not torch.equal(getattr(before, name), getattr(by_taps, name))
+    for name in ("identity", "expression"):
+        assert not torch.equal(getattr(before, name), getattr(by_landmarks, name))
+        assert not torch.equal(getattr(before, name), getattr(by_taps, name))
+
+
+def test_activations_of_a_resolution_the_branch_lacks_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"56, 28, 14, 7, 4 px, found 30"):
+        dataclasses.replace(EMBEDDED, taps=((2, 30),))
+
+
+@pytest.fixture
+def texture() -> PcaTexture:
+    rng = torch.Generator().manual_seed(1)
+    return PcaTexture(
+        mean=torch.rand(3, 32, 32, generator=rng),
+        basis=0.5 * torch.randn(5, 3, 32, 32, generator=rng).cumsum(-1) / 32,
+        uv_layout="faceworld-grid-v1",
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path, texture: PcaTexture, rng: torch.Generator) -> tuple[Path, Regressor]:
+    shape = faceworld_model()
+    sizes = {"identity": shape.identity_size, "expression": shape.expression_size}
+    network = make(dataclasses.replace(EMBEDDED, **sizes), rng).eval()
+    torch.nn.init.normal_(network.shape.weight, std=0.02)
+    origin = RegressorOrigin(bundle="mine", models={"recognition": {"kind": "onnx", "sha256": SHA}}, training={"a": 1})
+    save_regressor(RegressorFile(network, origin, probe_models(shape, texture)), tmp_path / "r.safetensors")
+    return tmp_path / "r.safetensors", network
+
+
+def test_a_file_gives_back_the_network_and_where_it_comes_from(
+    saved: tuple[Path, Regressor], texture: PcaTexture, rng: torch.Generator
+) -> None:
+    path, network = saved
+    content = load_regressor_file(path)
+    assert content.origin.bundle == "mine"
+    assert content.origin.training == {"a": 1}
+    assert not any(value.requires_grad for value in content.regressor.parameters())
+    seen = looks(network.layout, 2, rng)
+    for ours, theirs in zip(content.regressor(*seen), network(*seen), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.01)
+    check_origin(path, content, faceworld_model(), texture, SHA)
+
+
+def test_other_models_than_those_of_the_training_are_refused(
+    saved: tuple[Path, Regressor], texture: PcaTexture
+) -> None:
+    path, _ = saved
+    content = load_regressor_file(path)
+    shape = faceworld_model()
+    with pytest.raises(ConfigurationError, match=r"recognition network ab.*bundle has cd.*jobs\.train_regressor"):
+        check_origin(path, content, shape, texture, "cd" * 32)
+    swapped = dataclasses.replace(shape, identity_basis_mm=shape.identity_basis_mm.flip(0))
+    with pytest.raises(ConfigurationError, match="another shape model of the same size"):
+        check_origin(path, content, swapped, texture, SHA)
+    brighter = PcaTexture(mean=texture.mean + 0.1, basis=texture.basis, uv_layout=texture.uv_layout)
+    with pytest.raises(ConfigurationError, match="another texture model of the same size"):
+        check_origin(path, content, shape, brighter, SHA)
+    smaller = PcaTexture(mean=texture.mean, basis=texture.basis[:4], uv_layout=texture.uv_layout)
+    with pytest.raises(ConfigurationError, match="5 texture coefficients, the models have 158, 29 and 4"):
+        check_origin(path, content, shape, smaller, SHA)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingModelFileError, match=r"jobs\.train_regressor"):
+        load_regressor_file(tmp_path / "absent.safetensors")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    with pytest.raises(ModelFormatError, match="not a sound regressor file"):
+        load_regressor_file(tmp_path / "text.safetensors")
