@@ -7,6 +7,7 @@ keeps what is done.
 """
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from ops.errors import GanfitError
 from ops.faceworld.album import AlbumSettings
+from ops.fit.config import default_preset
 from ops.weights.bundle import resolve_bundle
 from pipeline.config import ReconstructConfig
 from pipeline.demonstration import ComparedPerson, compare_with_truth, make_input
@@ -31,9 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--subjects", type=int, default=3, help="people to photograph")
     parser.add_argument("--photos", type=int, default=4, help="photos of each")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other people")
+    parser.add_argument("--steps", type=int, help="iterations of the fit; fewer are quicker and worse")
     options = parser.parse_args(arguments)
-    if options.subjects < 1 or options.photos < 1:
-        parser.error("expected at least one subject and one photo")
+    if options.subjects < 1 or options.photos < 1 or (options.steps or 1) < 1:
+        parser.error("expected at least one subject, one photo and one step")
     try:
         return _run(options)
     except GanfitError as error:
@@ -48,12 +51,18 @@ def _run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     bundle = resolve_bundle("embedded")
     settings = AlbumSettings(people=options.subjects, photos=options.photos, seed=options.seed)
-    folder = options.output / f"{settings.people}-people-{settings.photos}-photos-seed-{settings.seed}"
+    name = f"{settings.people}-people-{settings.photos}-photos-seed-{settings.seed}"
+    folder = options.output / (f"{name}-{options.steps}-steps" if options.steps else name)
     photos = make_input(bundle, folder, settings)
     print(f"{settings.photos} photos of each of {settings.people} synthetic people: {photos}", flush=True)
     results = folder / "results"
+    fit = default_preset()
     config = ReconstructConfig(
-        input=photos, output=results, layout="identity-folders", plan=PlanConfig(shard_size=settings.photos)
+        input=photos,
+        output=results,
+        layout="identity-folders",
+        plan=PlanConfig(shard_size=settings.photos),
+        fit=dataclasses.replace(fit, steps=options.steps or fit.steps),
     )
     summary = reconstruct(config, bundle, lambda line: print(line, flush=True))
     print("\n" + table_text(summary))

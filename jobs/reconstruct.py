@@ -120,6 +120,13 @@ def _add_machine_options(parser: ArgumentParser) -> None:
     _add(parser, "prepare_workers", int | None, cluster.prepare_workers, "processes that read and detect; default: few")
     _add(parser, "fit_batch", int | None, cluster.fit_batch, "images fitted together; default: 32 on a GPU, 8 without")
     _add(parser, "address", str | None, cluster.address, "Ray cluster; default: $RAY_ADDRESS, else this machine alone")
+    _add(
+        parser,
+        "node_timeout_s",
+        float,
+        cluster.node_timeout_s,
+        "wait so long for machines the cluster starts on demand",
+    )
     _add(parser, "stall_timeout_s", float, cluster.stall_timeout_s, "end a run in which no shard moves for so long")
     _add(parser, "clip_timeout_s", float, 600.0, "seconds a clip may take to decode; a longer one fails as timeout")
     _add(parser, "dashboard", bool, cluster.dashboard, "start Ray's dashboard, reachable from this machine only")

@@ -1,10 +1,11 @@
+import dataclasses
 import os
 from typing import Any
 
 import pytest
 
 from ops.errors import ConfigurationError
-from pipeline.cluster import BYTES_A_WORKER, PREPARE_CPUS, ClusterConfig, check_fits, plan_pools
+from pipeline.cluster import BYTES_A_WORKER, PREPARE_CPUS, ClusterConfig, check_fits, cluster_pools, plan_pools
 from pipeline.stage import Placement
 
 PLENTY = 1e15
@@ -29,6 +30,10 @@ def test_workers_on_the_cpu_follow_cores_memory_and_shards() -> None:
     alone = declared(ClusterConfig(), cpus=8, shards=1)[1]
     assert (alone.workers, alone.threads) == (1, 8)
     assert declared(ClusterConfig(fit_workers=2), cpus=8)[1].threads == 4
+
+
+def test_every_gpu_has_its_own_worker_that_prepares_where_cpus_allow() -> None:
+    assert [declared(ClusterConfig(), cpus=cpus, gpus=8)[0].workers for cpus in (64, 5, 1)] == [8, 6, 1]
 
 
 def test_no_gpu_is_used_on_request() -> None:
@@ -70,6 +75,24 @@ def test_a_local_ray_listens_on_this_machine_alone(local_ray: Any) -> None:
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     assert local_ray.cluster_resources()["CPU"] == len(os.sched_getaffinity(0))
     assert local_ray.cluster_resources().get("GPU", 0) == 0
+
+
+@pytest.mark.ray
+def test_a_run_waits_for_machines_and_takes_those_that_come(local_ray: Any) -> None:
+    wanted = ClusterConfig(num_gpus=0, fit_workers=7)
+    with pytest.raises(ConfigurationError, match=r"workers need 2.25 CPUs and the cluster has 2"):
+        cluster_pools(wanted, local_ray, shards=9, say=print)
+    lines: list[str] = []
+    patient = dataclasses.replace(wanted, node_timeout_s=10)
+    pools = cluster_pools(patient, local_ray, shards=9, say=lines.append)
+    assert lines == [
+        "waiting up to 10 s for machines for 7 fit workers",
+        "there are machines for 2 of 7 fit workers",
+    ]
+    assert pools.fit.workers == 2
+    impatient = ClusterConfig(num_gpus=1, node_timeout_s=0.1)
+    with pytest.raises(ConfigurationError, match="workers need 1 GPUs and the cluster has 0"):
+        cluster_pools(impatient, local_ray, shards=9, say=print)
 
 
 @pytest.mark.ray
