@@ -48,6 +48,22 @@ def save_weights(network: nn.Module, path: Path, architecture: str) -> None:
     partial.replace(path)
 
 
+def stored_architecture(path: Path) -> str | None:
+    """The architecture that a file of `save_weights` names; None where it names none.
+
+    Raises:
+        MissingModelFileError: there is no such file.
+        ModelFormatError: it is not safetensors.
+    """
+    if not path.is_file():
+        raise MissingModelFileError(f"expected embedded weights at {path}, found no file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("architecture")
+    except SafetensorError as error:
+        raise ModelFormatError(f"expected a safetensors file at {path}: {error}") from error
+
+
 def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
     """Fill a network from a file of `save_weights`, freeze it and put it into evaluation mode.
 
@@ -55,16 +71,11 @@ def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is not safetensors, or of another architecture.
     """
-    if not path.is_file():
-        raise MissingModelFileError(f"expected embedded weights at {path}, found no file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = (file.metadata() or {}).get("architecture")
-            if found != architecture:
-                raise ModelFormatError(f"expected weights of {architecture} in {path}, found {found}")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ModelFormatError(f"expected a safetensors file at {path}: {error}") from error
+    found = stored_architecture(path)
+    if found != architecture:
+        raise ModelFormatError(f"expected weights of {architecture} in {path}, found {found}")
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     state |= {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
     try:
         network.load_state_dict(

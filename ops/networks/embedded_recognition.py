@@ -1,4 +1,4 @@
-"""The embedded recognition network: a small residual network for aligned 112 px crops."""
+"""The embedded recognition networks, small residual ones for aligned 112 px crops: the optimised one and the judge."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ops.errors import ConfigurationError
-from ops.networks.embedded_blocks import ConvUnit, Residual, load_weights
+from ops.errors import ConfigurationError, ModelFormatError
+from ops.networks.embedded_blocks import ConvUnit, Residual, load_weights, stored_architecture
 from ops.networks.recognition import RecognitionNetwork
 
-ARCHITECTURE = "ganfit-embedded-recognition-v1"
-CHANNELS = (32, 64, 128, 192)
-BLOCKS = (1, 1, 1, 1)
+ARCHITECTURE, JUDGE_ARCHITECTURE = "ganfit-embedded-recognition-v1", "ganfit-embedded-judge-v1"
+CHANNELS = {ARCHITECTURE: (32, 64, 128, 192), JUDGE_ARCHITECTURE: (16, 32, 64, 96)}
+"""Of the stages, by architecture."""
 EMBEDDING_SIZE = 128
 LAST_SIDE = 4
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -29,13 +29,13 @@ class EmbeddedOutputs(NamedTuple):
 class EmbeddedRecognition(nn.Module):
     """The crop at half size through stages at 28, 14, 7 and 4 px, a global depth-wise convolution, a linear map."""
 
-    def __init__(self, taps: Sequence[str] = STAGES) -> None:
+    def __init__(self, taps: Sequence[str] = STAGES, architecture: str = ARCHITECTURE) -> None:
         super().__init__()
         self._taps = tuple(taps)
         stages: list[nn.Module] = []
         before = 3
-        for channels, blocks in zip(CHANNELS, BLOCKS, strict=True):
-            stages.append(nn.Sequential(ConvUnit(before, channels, 2), *(Residual(channels) for _ in range(blocks))))
+        for channels in CHANNELS[architecture]:
+            stages.append(nn.Sequential(ConvUnit(before, channels, 2), Residual(channels)))
             before = channels
         self.stages = nn.ModuleList(stages)
         self.pool = nn.Sequential(
@@ -55,7 +55,7 @@ class EmbeddedRecognition(nn.Module):
 
 
 def load_embedded_recognition(path: Path, content_layers: Sequence[str] | None = None) -> RecognitionNetwork:
-    """The embedded recognition network behind the common interface.
+    """An embedded recognition network behind the common interface.
 
     Args:
         path: file of its weights.
@@ -69,6 +69,9 @@ def load_embedded_recognition(path: Path, content_layers: Sequence[str] | None =
     layers = STAGES if content_layers is None else tuple(content_layers)
     if unknown := [name for name in layers if name not in STAGES]:
         raise ConfigurationError(f"expected content layers among {', '.join(STAGES)}, got {unknown[0]}")
-    network = EmbeddedRecognition(layers)
-    load_weights(network, path, ARCHITECTURE)
+    architecture = stored_architecture(path)
+    if architecture not in CHANNELS:
+        raise ModelFormatError(f"expected weights of {' or '.join(CHANNELS)} in {path}, found {architecture}")
+    network = EmbeddedRecognition(layers, architecture)
+    load_weights(network, path, architecture)
     return RecognitionNetwork(network, layers)

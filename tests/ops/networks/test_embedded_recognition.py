@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from ops.errors import ConfigurationError
+from ops.errors import ConfigurationError, ModelFormatError
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_recognition import (
     ARCHITECTURE,
     EMBEDDING_SIZE,
+    JUDGE_ARCHITECTURE,
     EmbeddedRecognition,
     load_embedded_recognition,
 )
@@ -37,6 +38,17 @@ def test_layers_can_be_chosen(weights: Path) -> None:
     assert load_embedded_recognition(weights, ())(torch.rand(1, 3, 112, 112)).features == ()
     with pytest.raises(ConfigurationError, match="stage9"):
         load_embedded_recognition(weights, ("stage9",))
+
+
+def test_the_file_names_the_architecture(tmp_path: Path) -> None:
+    path = tmp_path / "judge.safetensors"
+    save_weights(EmbeddedRecognition(architecture=JUDGE_ARCHITECTURE).eval(), path, JUDGE_ARCHITECTURE)
+    seen = load_embedded_recognition(path)(torch.rand(1, 3, 112, 112))
+    assert seen.embedding.shape == (1, EMBEDDING_SIZE)
+    assert [feature.shape[1] for feature in seen.features] == [16, 32, 64, 96]
+    save_weights(torch.nn.Linear(2, 2), path, "another")
+    with pytest.raises(ModelFormatError, match="found another"):
+        load_embedded_recognition(path)
 
 
 def test_is_frozen_and_differentiable_in_the_images(weights: Path) -> None:
