@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipeline.attempts import Attempts
 from pipeline.child_process import ChildCrashError, ChildProcess
 from pipeline.logs import log_event
+from pipeline.metrics import record_repeat
 from pipeline.stage import Stage, StageFailure, run_stage
 
 ATTEMPTS = 3
@@ -68,6 +69,7 @@ class Isolating:
         attempt = self.attempts.begin(work)
         try:
             if attempt > 1:
+                record_repeat(self.name)
                 log_event("attempt", shard=shard, stage=self.name, attempt=attempt)
             if attempt <= ATTEMPTS:
                 table = run_stage(self.first, loaded.stages[0], table)

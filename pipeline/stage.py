@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from pipeline.logs import log_to_stderr
+
 
 class Stage(Protocol):
     """A step of the pipeline: a frozen dataclass of settings, sent to the workers."""
@@ -119,6 +121,7 @@ class StageWorker:
     """What Ray Data keeps alive in a worker process: a stage and what it loaded."""
 
     def __init__(self, stage: Stage, threads: int) -> None:
+        log_to_stderr()
         use_threads(threads)
         self.stage = stage
         self.loaded = stage.load()

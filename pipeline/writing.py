@@ -18,6 +18,8 @@ from ops import mesh_io
 from ops.morphable_model import MorphableModel
 from ops.photo import decode_png, encode_png
 from ops.weights.bundle import ModelBundle
+from pipeline.logs import log_event
+from pipeline.metrics import record_commit
 from pipeline.models import LOSS_NAMES, load_fit_models
 from pipeline.schema import (
     COMMITTED,
@@ -84,6 +86,8 @@ class WriteShard:
                 fit_seconds=sum(person["fit_seconds"] or 0.0 for person in people),
             )
             (folder / SUCCESS_NAME).write_text(summary.to_json())
+        record_commit(summary.frames, summary.identities, [p["fit_seconds"] for p in people if p["n_ok"]])
+        log_event("committed", shard=index, frames=summary.frames, fit_seconds=round(summary.fit_seconds, 3))
         return committed_row(summary)
 
     def _write_identity(self, shape: MorphableModel, folder: Path, rows: Sequence[Row]) -> Row:
