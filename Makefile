@@ -22,7 +22,7 @@ demo: $(STAMP)
 	$(BIN)/python -m jobs.demo $(DEMO)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup $(TESTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(CODE)
