@@ -1,6 +1,7 @@
 """Starting Ray or joining it, and refusing at once what it could never schedule."""
 
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -160,6 +161,11 @@ def _wait_for_workers(ray: Any, fit: Placement, timeout_s: float) -> int:
 def in_submitted_job() -> bool:
     """Whether `ray job submit` started this process, in a copy of the working directory that does not last."""
     return _JOB_VARIABLE in os.environ
+
+
+def submission_id() -> str:
+    """The id under which `ray job submit` started this process; empty where something else did."""
+    return json.loads(os.environ.get(_JOB_VARIABLE, "{}")).get("metadata", {}).get("job_submission_id", "")
 
 
 def _workers_code() -> dict[str, Any]:

@@ -54,6 +54,8 @@ def test_a_launched_cluster_is_closed(path: Path) -> None:
     config = load(path)
     head, worker = start_commands(config)
     assert "--dashboard-host=127.0.0.1" in head
+    # A job that is stopped has 30 s for the shard it is at.
+    assert "RAY_JOB_STOP_WAIT_TIME_S=40" in head
     for command in (head, worker):
         assert "RAY_AUTH_MODE=token" in command
         assert re.findall(r"-host\S*", command) in ([], ["-host=127.0.0.1"])
