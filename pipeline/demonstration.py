@@ -8,7 +8,7 @@ import pyarrow.dataset as ds
 import torch
 
 from evaluation.shape_error import neutral_face_error_mm
-from ops.faceworld.album import AlbumSettings, write_album
+from ops.faceworld.album import AlbumSettings, person_name, write_album
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import load_shape
 
@@ -36,12 +36,12 @@ def compare_with_truth(
 ) -> list[ComparedPerson]:
     """Compare the committed reconstructions in `output` with the album's truth, person by person."""
     shape = load_shape(bundle.shape)
-    truth = write_album(shape, folder / "input", folder / "truth.safetensors", settings)
+    truth = write_album(shape, folder / "input", folder / "truth.safetensors", settings).identity
     rows = {row["identity_id"]: row for row in _identities(output)}
     zero = torch.zeros_like(truth)
     compared: list[ComparedPerson] = []
     for number, mean_face in enumerate(neutral_face_error_mm(shape, zero, truth).tolist()):
-        name = f"person_{number:02d}"
+        name = person_name(number)
         row = rows.get(name)
         if row is None or row["status"] != "ok":
             compared.append(ComparedPerson(name, 0, None, mean_face, None, None))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from ops.texture.procedural import canvas_for
 
 TEXTURE_PX = 512
 JPEG_QUALITY = 92
-FORMAT = "ganfit-album-1"
+FORMAT = "ganfit-album-2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,34 +36,52 @@ class AlbumSettings:
     """Standard deviation of the turn of the head, clipped at twice that."""
 
 
-def write_album(
-    model: MorphableModel, folder: Path, truth: Path, settings: AlbumSettings
-) -> Float[Tensor, "person identity"]:
-    """Write `folder/person_NN/photo_N.jpg` and, to the file `truth`, the identity coefficients, which are returned.
+class AlbumTruth(NamedTuple):
+    """What is true about the people of an album, in the order of their numbers."""
+
+    identity: Float[Tensor, "person identity"]
+    texture: UInt8[Tensor, "person 3 side side"]
+    """Albedo on the model's UV layout."""
+
+
+def write_album(model: MorphableModel, folder: Path, truth: Path, settings: AlbumSettings) -> AlbumTruth:
+    """Write `folder/person_NN/photo_N.jpg` and, to the file `truth`, what is true about the people, which is returned.
 
     An album is a function of the model and the settings. One that is complete, which `truth` being there with the
     same model and settings says, is kept as it is; photos of another album are removed.
     """
     header = {"format": FORMAT, "model": model.checksum(), "settings": repr(settings)}
-    known = _read_truth(truth, header)
-    if known is not None:
+    if (known := _read_truth(truth, header)) is not None:
         return known
     for stale in folder.glob("person_*/photo_*.jpg"):
         stale.unlink()
     painter = AlbedoPainter(canvas_for(model, TEXTURE_PX))
-    identities: list[Tensor] = []
+    people: list[Person] = []
     for number in range(settings.people):
         person = sample_person(model, painter, (settings.seed, number))
-        identities.append(person.identity)
-        pages = folder / f"person_{number:02d}"
+        people.append(person)
+        pages = folder / person_name(number)
         pages.mkdir(parents=True, exist_ok=True)
         for photo in range(settings.photos):
             image = _photograph(model, person, settings, (settings.seed, number, photo))
             Image.fromarray(image).save(pages / f"photo_{photo}.jpg", quality=JPEG_QUALITY)
-    identity = torch.stack(identities)
+    found = AlbumTruth(
+        identity=torch.stack([person.identity for person in people]),
+        texture=torch.stack([(person.texture.clamp(0, 1) * 255).round().to(torch.uint8) for person in people]),
+    )
     truth.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"identity": identity}, truth, metadata=header)
-    return identity
+    save_file(found._asdict(), truth, metadata=header)
+    return found
+
+
+def read_album_truth(model: MorphableModel, truth: Path) -> AlbumTruth | None:
+    """The truth about an album of people of this model, whatever its settings; None where there is none."""
+    return _read_truth(truth, {"format": FORMAT, "model": model.checksum()})
+
+
+def person_name(number: int) -> str:
+    """The folder of a person."""
+    return f"person_{number:02d}"
 
 
 def _photograph(
@@ -80,12 +99,12 @@ def _photograph(
     return render_scene(model, [(person, place)], seed, scene).image_rgb
 
 
-def _read_truth(path: Path, header: dict[str, str]) -> Tensor | None:
+def _read_truth(path: Path, header: dict[str, str]) -> AlbumTruth | None:
+    """The truth in a file, if its header has these entries."""
     try:
         with safe_open(path, framework="pt") as file:
-            if file.metadata() != header:
+            if not header.items() <= (file.metadata() or {}).items():
                 return None
-            identity: Tensor = file.get_tensor("identity")
-            return identity
+            return AlbumTruth(*(file.get_tensor(name) for name in AlbumTruth._fields))
     except (FileNotFoundError, SafetensorError):
         return None
