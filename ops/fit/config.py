@@ -52,6 +52,8 @@ class FitConfig:
 
     render_px: int = 224
     """Side of the aligned crop and of the first render, pixels."""
+    start: Literal["landmarks", "regressor"] = "landmarks"
+    """What stage two starts from: stage one's fit of the landmarks, or the regressor's answer."""
     landmark_solver: Literal["levenberg-marquardt", "adam"] = "levenberg-marquardt"
     """Solver of stage one."""
     landmark_steps: int = 12

@@ -18,6 +18,7 @@ from ops.fit.views import View, make_views, skin_weight
 from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.morphable_model import MorphableModel
 from ops.networks.recognition import Recognition
+from ops.networks.regressor import Regressor
 from ops.prior import CameraLightPrior
 from ops.render import Render, Topology, render
 from ops.texture.interface import TextureModel
@@ -53,6 +54,8 @@ class FitModels:
     prior: CameraLightPrior
     judge: RecognitionModel | None = None
     """A second network, never optimised, only reported."""
+    regressor: Regressor | None = None
+    """Answers all parameters at once, see `ops.fit.regression`."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
 
 

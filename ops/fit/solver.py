@@ -13,15 +13,16 @@ from torch import Tensor
 from ops.camera import camera_to_vector
 from ops.fit.adam import AdamState, adam_init, adam_step
 from ops.fit.config import FitConfig
+from ops.fit.constraints import constrain
 from ops.fit.objective import FitInput, FitLosses, FitModels, Objective
 from ops.fit.parameters import FitParameters, mean_over_groups, to_camera, to_light
+from ops.fit.regression import start_from_regressor
 from ops.fit.stage_one import fit_stage_one
 from ops.lighting import light_to_vector
 from ops.losses import landmark_error
 
 SMOOTHING = 0.9
 """Decay of the running mean of the loss that early stopping watches."""
-MIN_FOCAL = 0.1
 
 
 class FitResult(NamedTuple):
@@ -69,15 +70,22 @@ Objectives = Callable[[FitParameters, Tensor, int], Tensor]
 def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResult:
     """Fit every image of the batch; images of one group share identity and texture.
 
-    Stage one fits landmarks alone. Stage two minimises the whole objective by Adam; after every step the copies of
-    identity and texture are replaced by their mean over the images of the person (Gecer et al. 2019, section 3.5).
+    Stage one fits landmarks alone, or asks the regressor. Stage two minimises the whole objective by Adam; after every
+    step the copies of identity and texture are replaced by their mean over the images of the person (Gecer et al.
+    2019, section 3.5).
     Losses are summed per image and random draws come from the image's seed, so a result does not depend on who shares
     the batch. A face whose smoothed loss no longer falls leaves the batch; an image with a non-finite loss or gradient
     leaves alone, marked `diverged`.
+
+    Raises:
+        ConfigurationError: a start from a regressor that the models do not have.
     """
     started = time.perf_counter()
     with torch.no_grad():
-        parameters, finite = fit_stage_one(models, inputs, config)
+        if config.start == "regressor":
+            parameters, finite = start_from_regressor(models, inputs)
+        else:
+            parameters, finite = fit_stage_one(models, inputs, config)
     objective = Objective(models, inputs, config)
 
     def total(values: FitParameters, images: Tensor, step: int) -> Tensor:
@@ -123,7 +131,7 @@ def _step(
         scale = 0.55 + 0.45 * math.cos(math.pi * step / config.steps) if config.cosine_decay else 1.0
         rates = config.learning_rates
         moved, adam = adam_step(current, gradient, state.adam.rows(active), rates=rates, scale=scale, step=step)
-        moved = _constrain(moved, models)
+        moved = constrain(moved, models)
         moved = FitParameters(*(torch.where(finite.unsqueeze(-1), m, c) for m, c in zip(moved, current, strict=True)))
         group, weight = inputs.group[active], finite.to(loss.dtype)
         moved = moved._replace(
@@ -153,18 +161,6 @@ def _slope(
         gradients.append(FitParameters(*torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True)))
         losses.append(loss.detach())
     return torch.cat(losses), FitParameters(*(torch.cat(column) for column in zip(*gradients, strict=True)))
-
-
-def _constrain(parameters: FitParameters, models: FitModels) -> FitParameters:
-    """Back to where parameters have a meaning."""
-    expression = parameters.expression
-    if models.shape.metadata.expression_kind == "blendshape":
-        expression = expression.clamp(0, 1)
-    camera, light = parameters.camera.clone(), parameters.light.clone()
-    camera[:, 6].clamp_(min=MIN_FOCAL)
-    light[:, 3:].clamp_(min=0)
-    texture = models.texture.constrain(parameters.texture)
-    return parameters._replace(expression=expression, camera=camera, light=light, texture=texture)
 
 
 def _update(

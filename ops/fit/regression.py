@@ -1,0 +1,82 @@
+"""FastGANFit's answer as parameters of a fit: the regressor on the recognition template, within the models' limits."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ops.alignment import apply_affine, crop_from_image, resample_window
+from ops.camera import Camera, camera_to_vector, project_points
+from ops.errors import ConfigurationError
+from ops.fit.constraints import constrain
+from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
+from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
+from ops.fit.parameters import CAMERA_UNITS, FitParameters, mean_over_groups
+from ops.fit.views import make_views
+from ops.landmark_points import JAW, choose_landmarks, landmark_vertices
+from ops.morphable_model import MorphableModel
+from ops.networks.recognition import CROP_PX
+from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
+
+
+def mean_start(shape: MorphableModel) -> RegressorStart:
+    """The mean face from the front at portrait distance, in an aligned crop, under the light all fits start from."""
+    points = shape.mean_mm[landmark_vertices(shape)].unsqueeze(0)
+    centre = shape.mean_mm[shape.landmarks].mean(0)
+    ahead = centre + centre.new_tensor((0.0, 0.0, PORTRAIT_DISTANCE_MM))
+    front = Camera(ahead[None], centre[None], centre.new_ones(1), centre.new_zeros(1))
+    chosen = choose_landmarks(points, front)
+    seen = project_points(front, chosen)
+    landmarks = apply_affine(crop_from_image(seen, 1), seen)
+    camera = camera_to_vector(initial_camera(chosen[:, JAW:], landmarks[:, JAW:]))
+    return RegressorStart(landmarks[0], (camera / camera.new_tensor(CAMERA_UNITS))[0], centre.new_tensor(INITIAL_LIGHT))
+
+
+def new_regressor(models: FitModels) -> Regressor:
+    """A regressor for some models that answers with the prior's mean."""
+    device = models.device
+    with torch.no_grad():
+        seen = models.recognition(torch.zeros(1, 3, CROP_PX, CROP_PX, device=device))
+    layout = RegressorLayout(
+        identity=models.shape.identity_size,
+        expression=models.shape.expression_size,
+        texture=models.texture.latent_size,
+        embedding=seen.embedding.shape[1],
+        taps=tuple((int(value.shape[1]), int(value.shape[-1])) for value in seen.features),
+    )
+    return Regressor(layout, mean_start(models.shape)).to(device)
+
+
+def regress(
+    models: FitModels, images: Float[Tensor, "image 3 side side"], landmarks: Float[Tensor, "image 68 2"]
+) -> FitParameters:
+    """The regressor's answer for aligned crops and their landmarks in crop sides, not constrained; differentiable.
+
+    Raises:
+        ConfigurationError: the models have no regressor.
+    """
+    if models.regressor is None:
+        raise ConfigurationError("expected models with a regressor, found none: add the role regressor to the bundle")
+    vertical, horizontal = (matrix.to(images) for matrix in make_views(1, images.shape[-1])[0])
+    crops = resample_window(images, vertical, horizontal)
+    with torch.no_grad():
+        recognition = models.recognition(crops)
+    return FitParameters(*models.regressor(crops, recognition, landmarks))
+
+
+def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParameters, Bool[Tensor, " image"]]:
+    """A start for every image, and which are finite; the images of a person share the mean identity and texture.
+
+    On the CPU image by image, so that a face does not depend on those beside it.
+    """
+    landmarks = inputs.landmarks_px / inputs.images.shape[-1]
+    size = 1 if inputs.images.device.type == "cpu" else len(landmarks)
+    answers = [regress(models, *rows) for rows in zip(inputs.images.split(size), landmarks.split(size), strict=True)]
+    parameters = FitParameters(*(torch.cat(column) for column in zip(*answers, strict=True)))
+    finite = torch.isfinite(torch.cat(list(parameters), 1)).all(1)
+    parameters = constrain(parameters.apply(torch.nan_to_num), models)
+    weight = finite.to(landmarks.dtype)
+    shared = parameters._replace(
+        identity=mean_over_groups(parameters.identity, inputs.group, weight),
+        texture=mean_over_groups(parameters.texture, inputs.group, weight),
+    )
+    return shared, finite

@@ -1,0 +1,104 @@
+import dataclasses
+
+import pytest
+import torch
+
+from ops.camera import project_points
+from ops.errors import ConfigurationError
+from ops.faceworld.shape import faceworld_model
+from ops.fit import FitInput, FitModels, fit_faces, preset
+from ops.fit.parameters import to_camera
+from ops.fit.regression import mean_start, new_regressor, regress, start_from_regressor
+from ops.landmark_points import choose_landmarks, landmark_vertices
+from ops.networks.regressor import Regressor
+from ops.prior import CameraLightPrior
+from ops.texture.pca import PcaTexture
+from ops.weights.bundle import resolve_bundle
+from ops.weights.models import load_recognition
+
+SIDE = 150
+
+
+@pytest.fixture(scope="module")
+def models() -> FitModels:
+    """The face world under a small texture, with a regressor that knows nothing."""
+    rng = torch.Generator().manual_seed(2)
+    shape = faceworld_model()
+    texture = PcaTexture(
+        mean=torch.full((3, 32, 32), 0.5),
+        basis=0.05 * torch.randn(6, 3, 32, 32, generator=rng),
+        uv_layout=shape.metadata.uv_layout,
+    )
+    recognition = load_recognition(resolve_bundle("embedded").recognition)
+    models = FitModels(shape=shape, texture=texture, recognition=recognition, prior=CameraLightPrior())
+    torch.manual_seed(0)
+    return dataclasses.replace(models, regressor=new_regressor(models).eval().requires_grad_(False))
+
+
+@pytest.fixture
+def inputs(models: FitModels, rng: torch.Generator) -> FitInput:
+    landmarks = mean_start(models.shape).landmarks + 0.01 * torch.randn(3, 68, 2, generator=rng)
+    return FitInput(
+        images=torch.rand(3, 3, SIDE, SIDE, generator=rng),
+        valid=torch.ones(3, SIDE, SIDE, dtype=torch.bool),
+        landmarks_px=landmarks * SIDE,
+        group=torch.tensor([0, 0, 1]),
+        seeds=torch.arange(3),
+    )
+
+
+def test_the_mean_start_sees_the_mean_face_in_the_crop(models: FitModels) -> None:
+    shape, start = models.shape, mean_start(models.shape)
+    camera = to_camera(start.camera[None])
+    seen = project_points(camera, choose_landmarks(shape.mean_mm[landmark_vertices(shape)][None], camera))[0]
+    eyes = (start.landmarks[36] - start.landmarks[45]).norm()
+    assert float((seen - start.landmarks).norm(dim=-1).mean() / eyes) < 0.02
+    assert start.landmarks.min() > 0
+    assert start.landmarks.max() < 1
+
+
+def test_without_steps_the_answer_of_the_regressor_is_the_result(models: FitModels, inputs: FitInput) -> None:
+    assert models.regressor is not None
+    taught = _taught(models)
+    config = dataclasses.replace(preset("default"), render_px=SIDE, steps=0, start="regressor")
+    result = fit_faces(taught, inputs, config)
+    answer = regress(taught, inputs.images, inputs.landmarks_px / SIDE)
+    assert float(answer.identity.abs().max()) > 0.1
+    torch.testing.assert_close(result.identity[0], answer.identity[:2].mean(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result.texture[1], answer.texture[2], atol=1e-4, rtol=1e-4)
+    assert result.iterations.tolist() == [0, 0, 0]
+    assert not bool(result.diverged.any())
+
+
+def test_an_answer_that_is_not_finite_fails_alone(models: FitModels, inputs: FitInput) -> None:
+    landmarks = inputs.landmarks_px.clone()
+    landmarks[1] = torch.inf
+    parameters, finite = start_from_regressor(_taught(models), inputs._replace(landmarks_px=landmarks))
+    assert finite.tolist() == [True, False, True]
+    alone, _ = start_from_regressor(_taught(models), FitInput(*(value[:1] for value in inputs)))
+    torch.testing.assert_close(parameters.identity[0], alone.identity[0])
+
+
+def test_answers_stay_within_the_limits(models: FitModels, inputs: FitInput) -> None:
+    wild = _taught(models, scale=100.0)
+    parameters, _ = start_from_regressor(wild, inputs)
+    assert float(parameters.texture.abs().max()) <= 3
+    assert float(parameters.camera[:, 6].min()) >= 0.1
+    assert float(parameters.light[:, 3:].min()) >= 0
+
+
+def test_models_without_a_regressor_are_refused(models: FitModels, inputs: FitInput) -> None:
+    config = dataclasses.replace(preset("default"), render_px=SIDE, steps=0, start="regressor")
+    with pytest.raises(ConfigurationError, match="role regressor"):
+        fit_faces(dataclasses.replace(models, regressor=None), inputs, config)
+
+
+def _taught(models: FitModels, scale: float = 1.0) -> FitModels:
+    """The same models with a regressor that answers something."""
+    assert models.regressor is not None
+    torch.manual_seed(3)
+    regressor = Regressor(models.regressor.layout, mean_start(models.shape)).eval().requires_grad_(False)
+    rng = torch.Generator().manual_seed(4)
+    for head in (regressor.appearance, regressor.shape, regressor.camera):
+        head.weight.copy_(0.01 * scale * torch.randn(head.weight.shape, generator=rng))
+    return dataclasses.replace(models, regressor=regressor)
