@@ -14,6 +14,8 @@ from ops.networks.detector import FaceDetector, load_scrfd
 from ops.networks.landmarks import LandmarkNetwork, load_pfld
 from ops.networks.recognition import RecognitionNetwork
 from ops.networks.recognition import load_recognition as load_onnx_recognition
+from ops.networks.regressor import Regressor
+from ops.networks.regressor_file import check_origin, load_regressor_file
 from ops.prior import CameraLightPrior
 from ops.prior import load_prior as load_json_prior
 from ops.texture.interface import TextureModel
@@ -54,6 +56,15 @@ class TextureContext:
     """Textures built from the shape model are kept here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegressorContext:
+    """The models a regressor must have been trained with, on the CPU."""
+
+    shape: MorphableModel
+    texture: TextureModel
+    recognition_sha256: str | None
+
+
 def _ganfit_shape(path: Path | None) -> MorphableModel:
     return load_morphable_model(_file(path))
 
@@ -87,6 +98,12 @@ def _pca_texture(path: Path | None, context: TextureContext) -> TextureModel:
     return load_pca_texture(_file(path))
 
 
+def _gan_texture(path: Path | None, context: TextureContext) -> TextureModel:
+    from ops.texture.gan_texture import load_gan_texture
+
+    return load_gan_texture(_file(path))
+
+
 def _embedded_recognition(path: Path, content_layers: Sequence[str] | None) -> RecognitionNetwork:
     from ops.networks.embedded_recognition import load_embedded_recognition
 
@@ -111,6 +128,12 @@ def _fan(path: Path, device: str) -> LandmarkNetwork:
     return load_fan(path, device)
 
 
+def _fastganfit(path: Path, context: RegressorContext) -> Regressor:
+    content = load_regressor_file(path)
+    check_origin(path, content, context.shape, context.texture, context.recognition_sha256)
+    return content.regressor
+
+
 def _default_prior(path: Path | None) -> CameraLightPrior:
     return CameraLightPrior()
 
@@ -128,6 +151,7 @@ SHAPES: Mapping[str, Kind[Callable[[Path | None], MorphableModel]]] = {
 TEXTURES: Mapping[str, Kind[Callable[[Path | None, TextureContext], TextureModel]]] = {
     "procedural-pca": Kind(_procedural_texture, has_file=False),
     "pca": Kind(_pca_texture),
+    "gan": Kind(_gan_texture),
 }
 RECOGNITIONS: Mapping[str, Kind[Callable[[Path, Sequence[str] | None], RecognitionNetwork]]] = {
     "onnx": Kind(load_onnx_recognition),
@@ -141,6 +165,9 @@ LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
     "pfld": Kind(load_pfld),
     "fan": Kind(_fan),
     "embedded": Kind(_embedded_landmarks),
+}
+REGRESSORS: Mapping[str, Kind[Callable[[Path, RegressorContext], Regressor]]] = {
+    "fastganfit": Kind(_fastganfit),
 }
 PRIORS: Mapping[str, Kind[Callable[[Path | None], CameraLightPrior]]] = {
     "default": Kind(_default_prior, has_file=False),
@@ -183,6 +210,15 @@ def load_detector(ref: ModelRef, device: str = "cpu") -> FaceDetector:
 def load_landmarks(ref: ModelRef, device: str = "cpu") -> LandmarkNetwork:
     """The 68-point network; `device` is "cpu" or "cuda"."""
     return _kind(LANDMARKS, ref).load(_file(ref.path), device)
+
+
+def load_regressor(ref: ModelRef, context: RegressorContext) -> Regressor:
+    """The regressor, on the CPU.
+
+    Raises:
+        ConfigurationError: it was trained with other models.
+    """
+    return _kind(REGRESSORS, ref).load(_file(ref.path), context)
 
 
 def load_prior(ref: ModelRef) -> CameraLightPrior:

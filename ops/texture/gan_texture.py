@@ -1,0 +1,152 @@
+"""The texture model a trained generator makes, and its file format."""
+
+import copy
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.texture.progressive_gan import EqualisedConv, GanSize, Generator, onto_ball, pixel_norm, shrink
+
+FORMAT = "ganfit-progressive-gan-v1"
+SMALLEST_LEVEL = 32
+CALIBRATION_IMAGES, CALIBRATION_BATCH = 128, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanTexture:
+    """A generator as texture model; implements `ops.texture.interface.TextureModel`."""
+
+    generator: Generator
+    """The running mean of training, not the network that was stepped."""
+    uv_layout: str
+    """Identifier of the UV layout."""
+    training: str
+    """What it was trained on, and how."""
+    licence: str
+
+    @property
+    def latent_size(self) -> int:
+        """Length of the latent vector."""
+        return self.generator.size.latent_size
+
+    @property
+    def resolution(self) -> int:
+        """Side of the largest texture, in texels."""
+        return self.generator.size.resolution
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Sides with a to-colour layer, from 32 texels on (the only one of a smaller generator), ascending."""
+        sides = self.generator.size.sides
+        return tuple(side for side in sides if side >= SMALLEST_LEVEL) or sides[-1:]
+
+    def __call__(
+        self, latent: Float[Tensor, "image latent"], level: int | None = None
+    ) -> Float[Tensor, "image 3 side side"]:
+        """RGB albedo of every latent vector, not clamped; differentiable.
+
+        Raises:
+            ConfigurationError: a level this model does not have.
+        """
+        if level is not None and level not in self.levels:
+            raise ConfigurationError(f"expected a texture level among {self.levels}, got {level}")
+        return (self.generator(latent, level)[:, :3] + 1) / 2
+
+    def constrain(self, latent: Float[Tensor, "image latent"]) -> Float[Tensor, "image latent"]:
+        """Move vectors whose root mean square exceeds 1 onto that sphere, where the training vectors lie."""
+        return onto_ball(latent)
+
+    def to(self, device: torch.device | str) -> "GanTexture":
+        """The same model on another device."""
+        return dataclasses.replace(self, generator=copy.deepcopy(self.generator).to(device))
+
+
+def freeze(generator: Generator) -> Generator:
+    """A copy whose parameters take no gradients."""
+    frozen = copy.deepcopy(generator).eval()
+    frozen.requires_grad_(requires_grad=False)
+    return frozen
+
+
+def calibrate_levels(generator: Generator, seed: int = 0) -> None:
+    """Fit the to-colour layers of all lower levels to the largest one's images averaged down, in place.
+
+    Progressive training leaves them as they were when their level was the largest, and the layers below have moved
+    since. A linear least-squares fit over random latent vectors makes every level a preview of the last.
+    """
+    sides = generator.size.sides
+    device = generator.start.dense.weight.device
+    random = torch.Generator().manual_seed(seed)
+    latents = pixel_norm(torch.randn(CALIBRATION_IMAGES, generator.size.latent_size, generator=random)).to(device)
+    sizes = [generator.size.channels(side) + 1 for side in sides[:-1]]
+    products = [torch.zeros(n, n, dtype=torch.float64, device=device) for n in sizes]
+    targets = [torch.zeros(n, generator.size.image_channels, dtype=torch.float64, device=device) for n in sizes]
+    with torch.no_grad():
+        for part in latents.split(CALIBRATION_BATCH):
+            images = generator(part)
+            wanted = {sides[-1]: images}
+            for side in reversed(sides[:-1]):
+                wanted[side] = shrink(wanted[2 * side])
+            for level, features in enumerate(generator.features(part, len(sides) - 2)):
+                rows = features.double().movedim(1, -1).flatten(0, -2)
+                rows = torch.cat((rows, torch.ones_like(rows[:, :1])), 1)
+                products[level] += rows.mT @ rows
+                targets[level] += rows.mT @ wanted[sides[level]].double().movedim(1, -1).flatten(0, -2)
+        for level, (product, target) in enumerate(zip(products, targets, strict=True)):
+            layer = generator.to_colour[level]
+            assert isinstance(layer, EqualisedConv)
+            ridge = 1e-6 * product.diagonal().mean() * torch.eye(len(product), dtype=product.dtype, device=device)
+            solved = torch.linalg.solve(product + ridge, target).float()
+            layer.weight.copy_(solved[:-1].mT[..., None, None] / layer.scale)
+            layer.bias.copy_(solved[-1])
+
+
+def save_gan_texture(texture: GanTexture, path: Path) -> None:
+    """Write the weights (float16) as safetensors, sizes, layout, training and licence in the metadata."""
+    tensors = {name: value.half().contiguous().cpu() for name, value in texture.generator.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "size": json.dumps(dataclasses.asdict(texture.generator.size)),
+        "uv_layout": texture.uv_layout,
+        "training": texture.training,
+        "licence": texture.licence,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata=metadata)
+
+
+def load_gan_texture(path: Path) -> GanTexture:
+    """Read what `save_gan_texture` wrote; computes in float32.
+
+    Raises:
+        MissingModelFileError: no such file.
+        ModelFormatError: not a file of this format.
+    """
+    if not path.is_file():
+        raise MissingModelFileError(
+            f"expected a texture generator at {path}, found no file; train one with `python -m jobs.train_texture_gan`"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
+        generator = Generator(GanSize(**json.loads(metadata["size"])))
+        generator.load_state_dict(state)
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, ConfigurationError) as error:
+        raise ModelFormatError(f"expected a texture generator at {path}: {error}") from error
+    return GanTexture(
+        generator=freeze(generator),
+        uv_layout=metadata["uv_layout"],
+        training=metadata["training"],
+        licence=metadata["licence"],
+    )

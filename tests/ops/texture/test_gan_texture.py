@@ -1,0 +1,96 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.faceworld.shape import UV_LAYOUT, faceworld_model
+from ops.texture.gan_texture import GanTexture, calibrate_levels, freeze, load_gan_texture, save_gan_texture
+from ops.texture.interface import TextureModel
+from ops.texture.progressive_gan import GanSize, Generator, pixel_norm, shrink
+from ops.weights.models import ModelRef, load_texture
+
+
+@pytest.fixture
+def texture() -> GanTexture:
+    torch.manual_seed(0)
+    generator = Generator(GanSize(resolution=64, latent_size=5, channel_base=256, channel_limit=12))
+    return GanTexture(generator=freeze(generator), uv_layout="test-v1", training="none", licence="CC0")
+
+
+def test_implements_the_interface(texture: GanTexture) -> None:
+    model: TextureModel = texture
+    assert isinstance(texture, TextureModel)
+    assert (model.latent_size, model.resolution, model.levels, model.uv_layout) == (5, 64, (32, 64), "test-v1")
+    latents = torch.randn(2, 5)
+    assert model(latents, 32).shape == (2, 3, 32, 32)
+    torch.testing.assert_close(model(latents), (texture.generator(latents) + 1) / 2)
+
+
+def test_levels_it_does_not_offer_are_refused(texture: GanTexture) -> None:
+    with pytest.raises(ConfigurationError, match=r"among \(32, 64\), got 16"):
+        texture(torch.zeros(1, 5), 16)
+
+
+def test_gradient_reaches_the_latent_and_no_weight(texture: GanTexture) -> None:
+    latent = (0.5 * torch.randn(1, 5)).requires_grad_()
+    texture(latent).square().mean().backward()
+    assert latent.grad is not None
+    assert float(latent.grad.abs().min()) > 0
+    assert all(parameter.grad is None for parameter in texture.generator.parameters())
+
+
+def test_constrain_keeps_the_texture(texture: GanTexture) -> None:
+    latents = 3 * torch.randn(4, 5)
+    constrained = texture.constrain(latents)
+    assert float(constrained.square().mean(1).max()) <= 1 + 1e-5
+    torch.testing.assert_close(texture(constrained), texture(latents))
+
+
+def test_calibrated_levels_are_previews_of_the_last(texture: GanTexture) -> None:
+    generator = texture.generator
+    latents = pixel_norm(torch.randn(16, 5))
+    wanted = shrink(generator(latents))
+    before = (generator(latents, 32) - wanted).square().mean()
+    calibrate_levels(generator)
+    after = (generator(latents, 32) - wanted).square().mean()
+    assert float(after) < 0.25 * float(before)
+    assert float(after) < 0.25 * float(wanted.var())
+    torch.testing.assert_close(shrink(generator(latents)), wanted)
+
+
+def test_file_keeps_the_model_and_its_description(texture: GanTexture, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "texture.safetensors"
+    save_gan_texture(texture, path)
+    loaded = load_gan_texture(path)
+    assert (loaded.uv_layout, loaded.training, loaded.licence) == ("test-v1", "none", "CC0")
+    assert loaded.generator.size == texture.generator.size
+    latents = torch.randn(2, 5)
+    assert torch.equal(
+        loaded(latents), dataclasses.replace(texture, generator=texture.generator.half().float())(latents)
+    )
+
+
+def test_what_is_no_generator_is_refused(texture: GanTexture, tmp_path: Path) -> None:
+    with pytest.raises(MissingModelFileError, match=r"jobs\.train_texture_gan"):
+        load_gan_texture(tmp_path / "absent")
+    other = tmp_path / "other"
+    save_file({"mean": torch.zeros(1)}, other, metadata={"format": "something-else"})
+    with pytest.raises(ModelFormatError, match="something-else"):
+        load_gan_texture(other)
+    other.write_bytes(b"no safetensors")
+    with pytest.raises(ModelFormatError, match="expected a texture generator"):
+        load_gan_texture(other)
+
+
+def test_a_bundle_can_name_it(texture: GanTexture, tmp_path: Path) -> None:
+    path = tmp_path / "texture.safetensors"
+    save_gan_texture(texture, path)
+    ref = ModelRef(kind="gan", path=path, sha256=None)
+    shape = faceworld_model()
+    with pytest.raises(ConfigurationError, match="drawn on the UV layout 'test-v1'"):
+        load_texture(ref, shape)
+    save_gan_texture(dataclasses.replace(texture, uv_layout=UV_LAYOUT), path)
+    assert load_texture(ref, shape).resolution == 64
