@@ -10,6 +10,7 @@ A bundle is a YAML file. Each role says which kind of model it is and where the 
     landmarks:   {kind: fan, path: /models/2dfan4.pth, sha256: 89ab...}
     prior:       {kind: default}    # optional
     judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised
+    regressor:   {kind: fastganfit, path: r.safetensors, sha256: ef01...}   # optional; trained with these very models
 
 `path` is relative to the YAML file; `known` names a file of the registry in the model directory instead. Built in are
 the bundles that lie beside this module, such as `ict`.
@@ -26,6 +27,7 @@ from ops.weights.models import (
     LANDMARKS,
     PRIORS,
     RECOGNITIONS,
+    REGRESSORS,
     SHAPES,
     TEXTURES,
     Kind,
@@ -34,6 +36,7 @@ from ops.weights.models import (
     load_landmarks,
     load_prior,
     load_recognition,
+    load_regressor,
     load_shape,
     load_texture,
 )
@@ -47,6 +50,7 @@ __all__ = [
     "load_landmarks",
     "load_prior",
     "load_recognition",
+    "load_regressor",
     "load_shape",
     "load_texture",
     "resolve_bundle",
@@ -61,8 +65,9 @@ _KINDS: Mapping[str, Mapping[str, Kind[Any]]] = {
     "landmarks": LANDMARKS,
     "prior": PRIORS,
     "judge": RECOGNITIONS,
+    "regressor": REGRESSORS,
 }
-_OPTIONAL_ROLES = ("prior", "judge")
+_OPTIONAL_ROLES = ("prior", "judge", "regressor")
 _ENTRY_KEYS = ("kind", "path", "sha256", "known")
 
 
@@ -78,6 +83,7 @@ class ModelBundle:
     landmarks: ModelRef
     prior: ModelRef
     judge: ModelRef | None
+    regressor: ModelRef | None = None
 
     def roles(self) -> tuple[tuple[str, ModelRef | None], ...]:
         """Every role and its model."""
@@ -123,7 +129,8 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | None = None) -> M
             f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(absent) or 'none'}"
         )
     problems: list[ModelFileError] = []
-    refs: dict[str, ModelRef | None] = {"judge": None, "prior": ModelRef(kind="default", path=None, sha256=None)}
+    refs: dict[str, ModelRef | None] = dict.fromkeys(_OPTIONAL_ROLES)
+    refs["prior"] = ModelRef(kind="default", path=None, sha256=None)
     for role in _KINDS:
         if description.get(role) is None and role in _OPTIONAL_ROLES:
             continue

@@ -66,6 +66,10 @@ def test_a_bundle_of_ones_own(own_files: Path) -> None:
     assert bundle.texture == ModelRef(kind="procedural-pca", path=None, sha256=None)
     assert bundle.prior.kind == "default"
     assert bundle.judge is None
+    assert bundle.regressor is None
+    with_regressor = resolve_bundle(write_bundle(own_files, regressor=entry(own_files / "net.onnx", "fastganfit")))
+    assert with_regressor.regressor is not None
+    assert with_regressor.regressor.kind == "fastganfit"
     named = resolve_bundle(write_bundle(own_files, name="other", judge=entry(own_files / "net.onnx", "onnx")))
     assert named.name == "other"
     assert named.judge == named.recognition
