@@ -1,10 +1,15 @@
-"""Make a data set of people who do not exist, in a benchmark's layout, with the truth beside it.
+"""Make a data set of people who do not exist: in a benchmark's layout with the truth beside it, or as UV maps.
 
     python -m jobs.make_synthetic --layout micc --subjects 3 --output synthetic-micc
 
 writes, for every subject, two annotated neutral scans and three videos as MICC Florence has them, and to
 synthetic-micc/truth what is true about them. `python -m jobs.micc --data synthetic-micc --output OUT`
 reconstructs and measures it. The same command again keeps the subjects that are complete, and adds more where asked to.
+
+    python -m jobs.make_synthetic --layout uv --maps 10000 --side 256 --models embedded --output uv-maps
+
+paints albedo maps on the UV layout of a bundle's shape model, in parallel processes: the training set of
+`jobs.train_texture_gan`. Another --seed gives held-out maps for `jobs.fit_texture`.
 
 Exit status: 0 when done, 1 for bad input, 2 when interrupted (run the same command again to continue).
 """
@@ -16,9 +21,13 @@ from pathlib import Path
 
 from ops.errors import GanfitError
 from ops.faceworld.shape import faceworld_model
+from ops.weights.bundle import load_shape, resolve_bundle
+from pipeline.cluster import local_cpus
 from pipeline.synthetic_micc import SyntheticMiccSettings, write_synthetic_micc
+from pipeline.synthetic_textures import SyntheticTextureSettings, write_synthetic_textures
 
 OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+SMALLEST_SIDE = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,17 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m jobs.make_synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--layout", choices=["micc"], default="micc", help="the benchmark to imitate (default: %(default)s)")
-    add("--subjects", type=int, default=3, help="number of people (default: %(default)s)")
+    add("--layout", choices=["micc", "uv"], default="micc", help="what to make (default: %(default)s)")
+    add("--subjects", type=int, default=3, help="micc: number of people (default: %(default)s)")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--seed", type=int, default=1, help="another seed gives other people (default: %(default)s)")
-    add("--frames", type=int, default=75, help="frames of every clip (default: %(default)s)")
+    add("--frames", type=int, default=75, help="micc: frames of every clip (default: %(default)s)")
+    add("--maps", type=int, default=10_000, help="uv: number of maps (default: %(default)s)")
+    add("--side", type=int, default=512, help="uv: texels along a side (default: %(default)s)")
+    add("--image-format", choices=["png", "jpg"], default="png", help="uv: files to write (default: %(default)s)")
+    add("--models", default="embedded", help="uv: bundle whose shape model is painted (default: %(default)s)")
+    add("--model-dir", type=Path, help="uv: folder of the model files (default: $GANFIT_MODELS or the cache)")
+    add("--processes", type=int, default=local_cpus(), help="uv: processes that paint (default: one a CPU)")
     options = parser.parse_args(arguments)
-    if options.subjects < 1 or options.frames < 1 or options.seed < 0:
-        parser.error("expected at least one subject, one frame and a seed of 0 or more")
-    settings = SyntheticMiccSettings(seed=options.seed, frames=options.frames)
+    if min(options.subjects, options.frames, options.maps, options.processes) < 1 or options.seed < 0:
+        parser.error("expected at least one subject, frame, map and process, and a seed of 0 or more")
+    if options.side < SMALLEST_SIDE:
+        parser.error(f"expected a side of at least {SMALLEST_SIDE}")
     try:
-        write_synthetic_micc(faceworld_model(), options.output, options.subjects, settings, _say)
+        _make(options)
     except GanfitError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -45,6 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
         return INTERRUPTED
     return OK
+
+
+def _make(options: argparse.Namespace) -> None:
+    if options.layout == "micc":
+        settings = SyntheticMiccSettings(seed=options.seed, frames=options.frames)
+        write_synthetic_micc(faceworld_model(), options.output, options.subjects, settings, _say)
+        return
+    model = load_shape(resolve_bundle(options.models, options.model_dir).shape)
+    settings = SyntheticTextureSettings(side=options.side, seed=options.seed, image_format=options.image_format)
+    write_synthetic_textures(model, options.output, options.maps, settings, options.processes, _say)
 
 
 def _say(line: str) -> None:

@@ -62,8 +62,20 @@ def load_or_build_texture(model: MorphableModel, cache_dir: Path, recipe: Textur
 
 
 def default_recipe(model: MorphableModel) -> TextureRecipe:
-    """The recipe for a model: only the face world's own people wear painted hair."""
-    return TextureRecipe(hair=model.metadata.uv_layout == FACEWORLD_LAYOUT)
+    """The recipe for a model."""
+    return TextureRecipe(hair=wears_hair(model))
+
+
+def wears_hair(model: MorphableModel) -> bool:
+    """Whether hair is painted on a model's scalp: only on the face world's own people."""
+    return model.metadata.uv_layout == FACEWORLD_LAYOUT
+
+
+def sample_painted_face(rng: np.random.Generator, *, hair: bool) -> Appearance:
+    """A face with all its detail, as the face world's people have it, or for photographs of anybody without hair."""
+    if hair:
+        return sample_appearance(rng, float(rng.choice((-1.0, 1.0))))
+    return sample_appearance(rng, hair=False, freedom=TextureRecipe.freedom)
 
 
 def texture_path(model: MorphableModel, cache_dir: Path, recipe: TextureRecipe) -> Path:

@@ -18,7 +18,18 @@ def test_the_command_writes_a_data_set_and_refuses_another_into_it(
     assert "choose another folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [["--subjects", "0"], ["--layout", "now"], ["--frames", "0"], ["--seed", "-1"]])
+def test_uv_maps_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--layout", "uv", "--maps", "2", "--side", "16", "--processes", "1", "--output", str(tmp_path)]
+    assert make_synthetic.main([*command, "--image-format", "jpg"]) == 0
+    assert capsys.readouterr().out == "2 of 2 maps\n"
+    assert len(list(tmp_path.rglob("*.jpg"))) == 2
+    assert make_synthetic.main(command) == 1
+    assert "image_format" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--subjects", "0"], ["--layout", "now"], ["--frames", "0"], ["--seed", "-1"], ["--side", "4"]]
+)
 def test_wrong_arguments_are_refused(tmp_path: Path, wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         make_synthetic.main(["--output", str(tmp_path), *wrong])
