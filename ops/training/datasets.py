@@ -1,4 +1,4 @@
-"""Training and test pictures of the face world, rendered once and kept as arrays on disk."""
+"""Training and test pictures of people of a shape model, rendered once and kept as arrays on disk."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ from jaxtyping import Float32, Int32, UInt8
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import sample_person
 from ops.faceworld.scenes import FacePlace, Scene, SceneSettings, render_scene
-from ops.faceworld.shape import faceworld_canonical_map, faceworld_model
+from ops.morphable_model import MorphableModel
+from ops.texture.procedural import canvas_for
 
 RECIPE_VERSION = 1
 """Raise it when scenes change, so that cached pictures are rendered anew."""
@@ -65,20 +66,26 @@ class CrowdSet:
 
 TRAIN_PORTRAITS = PortraitSet(first_person=0, people=1600, pictures_each=8)
 TEST_PORTRAITS = PortraitSet(first_person=1_000_000, people=200, pictures_each=6)
+LANDMARK_PORTRAITS = PortraitSet(first_person=4_000_000, people=1000, pictures_each=8)
+"""Of every shape model the landmark network learns from, and of the face world for the judge."""
 TRAIN_CROWDS = CrowdSet(first_picture=0, pictures=6000, first_person=2_000_000, people=400)
 TEST_CROWDS = CrowdSet(first_picture=1_000_000, pictures=300, first_person=3_000_000, people=100, empty=0.2)
 
 
-def load_or_render(spec: PortraitSet | CrowdSet, cache_dir: Path, report: Progress) -> Pictures:
-    """The pictures of a set, memory-mapped from the cache, rendered first where they are not there yet."""
-    text = json.dumps([RECIPE_VERSION, type(spec).__name__, asdict(spec)])
-    folder = cache_dir / f"{type(spec).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def load_or_render(spec: PortraitSet | CrowdSet, model: MorphableModel, cache_dir: Path, report: Progress) -> Pictures:
+    """The pictures of a set, memory-mapped from the cache, rendered first where they are not there yet.
+
+    They show people of the given shape model under the procedural albedo; another model has other pictures.
+    """
+    text = json.dumps([RECIPE_VERSION, type(spec).__name__, asdict(spec), model.checksum()])
+    name = f"{model.metadata.name}-{type(spec).__name__.lower()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    folder = cache_dir / name
     if not folder.is_dir():
-        _render_to(spec, folder, report)
+        _render_to(spec, model, folder, report)
     return Pictures(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in Pictures._fields))
 
 
-def _render_to(spec: PortraitSet | CrowdSet, folder: Path, report: Progress) -> None:
+def _render_to(spec: PortraitSet | CrowdSet, model: MorphableModel, folder: Path, report: Progress) -> None:
     portraits = isinstance(spec, PortraitSet)
     count = spec.people * spec.pictures_each if portraits else spec.pictures
     faces = 1 if portraits else MOST_FACES
@@ -88,7 +95,7 @@ def _render_to(spec: PortraitSet | CrowdSet, folder: Path, report: Progress) -> 
         np.full((count, faces, 4), np.nan, np.float32),
         np.full(count, -1, np.int32),
     )
-    scenes = _portraits(spec) if isinstance(spec, PortraitSet) else _crowds(spec)
+    scenes = _portraits(spec, model) if isinstance(spec, PortraitSet) else _crowds(spec, model)
     for index, (person, scene) in enumerate(scenes):
         found = len(scene.boxes_xyxy_px)
         pictures.images_rgb[index] = scene.image_rgb
@@ -104,8 +111,8 @@ def _render_to(spec: PortraitSet | CrowdSet, folder: Path, report: Progress) -> 
     partial.replace(folder)
 
 
-def _portraits(spec: PortraitSet) -> Iterator[tuple[int, Scene]]:
-    model, painter = faceworld_model(), AlbedoPainter(faceworld_canonical_map(TEXTURE_SIDE))
+def _portraits(spec: PortraitSet, model: MorphableModel) -> Iterator[tuple[int, Scene]]:
+    painter = AlbedoPainter(canvas_for(model, TEXTURE_SIDE))
     settings = SceneSettings(side_px=spec.side_px)
     for number in range(spec.first_person, spec.first_person + spec.people):
         person = sample_person(model, painter, (PEOPLE_SEED, number))
@@ -116,8 +123,8 @@ def _portraits(spec: PortraitSet) -> Iterator[tuple[int, Scene]]:
             yield number, render_scene(model, [(person, place)], (SCENE_SEED, number, picture), settings)
 
 
-def _crowds(spec: CrowdSet) -> Iterator[tuple[int, Scene]]:
-    model, painter = faceworld_model(), AlbedoPainter(faceworld_canonical_map(TEXTURE_SIDE))
+def _crowds(spec: CrowdSet, model: MorphableModel) -> Iterator[tuple[int, Scene]]:
+    painter = AlbedoPainter(canvas_for(model, TEXTURE_SIDE))
     settings = SceneSettings(side_px=spec.side_px)
     people = [sample_person(model, painter, (PEOPLE_SEED, spec.first_person + i)) for i in range(spec.people)]
     for number in range(spec.first_picture, spec.first_picture + spec.pictures):

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from ops.alignment import five_points
+from ops.morphable_model import MorphableModel
 from ops.networks.detector import FaceDetector
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_detector import (
@@ -17,8 +18,8 @@ from ops.networks.embedded_detector import (
     STRIDE,
     CentreNetwork,
     DetectorMaps,
-    EmbeddedDetector,
     intersection_over_union,
+    load_embedded_detector,
 )
 from ops.training.augmentation import as_batch, jitter_colours
 from ops.training.datasets import TEST_CROWDS, TRAIN_CROWDS, Pictures, Progress, load_or_render
@@ -56,12 +57,14 @@ class Targets(NamedTuple):
     points: Float[Tensor, "image 10 height width"]
 
 
-def train_detector(output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool) -> DetectionScore:
-    """Train, write `output` / detector.safetensors and score it on fresh scenes."""
+def train_detector(
+    model: MorphableModel, output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool
+) -> None:
+    """Train on people of a shape model and write `output` / detector.safetensors."""
     torch.manual_seed(schedule.seed)
     network = CentreNetwork()
     torch.nn.init.constant_(network.head.bias[:1], -4.0)  # pyright: ignore[reportOptionalSubscript]
-    pictures = load_or_render(TRAIN_CROWDS, cache, report)
+    pictures = load_or_render(TRAIN_CROWDS, model, cache, report)
 
     def step_loss(step: int, progress: float) -> Tensor:
         rng = np.random.default_rng((schedule.seed, step))
@@ -83,7 +86,11 @@ def train_detector(output: Path, cache: Path, schedule: Schedule, report: Progre
 
     run_training(network, step_loss, schedule, output / "detector.checkpoint", report, resume=resume)
     save_weights(network.eval(), output / "detector.safetensors", ARCHITECTURE)
-    return score_detector(EmbeddedDetector(network), load_or_render(TEST_CROWDS, cache, report))
+
+
+def evaluate_detector(weights: Path, model: MorphableModel, cache: Path, report: Progress) -> DetectionScore:
+    """Score a file of weights on fresh scenes."""
+    return score_detector(load_embedded_detector(weights), load_or_render(TEST_CROWDS, model, cache, report))
 
 
 def make_targets(

@@ -1,5 +1,6 @@
 """Training and evaluation of the embedded landmark network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from ops.alignment import five_points
+from ops.morphable_model import MorphableModel
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_landmarks import (
     ARCHITECTURE,
@@ -19,12 +21,13 @@ from ops.networks.embedded_landmarks import (
     crop_from_box,
     cut_crop,
     eye_roll,
+    load_embedded_landmarks,
 )
 from ops.training.augmentation import as_batch, jitter_colours, mirror_order
-from ops.training.datasets import TEST_PORTRAITS, TRAIN_PORTRAITS, Pictures, Progress, load_or_render
+from ops.training.datasets import LANDMARK_PORTRAITS, TEST_PORTRAITS, Pictures, Progress, load_or_render
 from ops.training.loop import Schedule, run_training
 
-SCHEDULE = Schedule(steps=12000, batch=16, learning_rate=3e-3)
+SCHEDULE = Schedule(steps=20_000, batch=16, learning_rate=3e-3)
 MAP_DEVIATION = 0.026
 """Standard deviation of the target maps, in crop sides."""
 DISTANCE_WEIGHT = 20.0
@@ -48,28 +51,37 @@ class _Crop(NamedTuple):
     """In crop units."""
 
 
-def train_landmarks(output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool) -> LandmarkScore:
-    """Train, write `output` / landmarks.safetensors and score it on unseen people."""
+def train_landmarks(
+    models: Sequence[MorphableModel], output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool
+) -> None:
+    """Train on people of one or more shape models in equal shares and write `output` / landmarks.safetensors."""
     torch.manual_seed(schedule.seed)
     network = StackedHourglass()
-    pictures = load_or_render(TRAIN_PORTRAITS, cache, report)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    sets = [load_or_render(LANDMARK_PORTRAITS, model, cache, report) for model in models]
     mirror = np.array(mirror_order())
 
     def step_loss(step: int, progress: float) -> Tensor:
         rng = np.random.default_rng((schedule.seed, step))
-        chosen = rng.integers(len(pictures.images_rgb), size=schedule.batch)
-        crops = [_cut(pictures, int(index), rng) for index in chosen]
+        crops: list[_Crop] = []
+        for picture in range(schedule.batch):
+            pictures = sets[picture % len(sets)]
+            crops.append(_cut(pictures, int(rng.integers(len(pictures.images_rgb))), rng))
         points = np.stack([crop.points for crop in crops])
         batch = jitter_colours(as_batch(np.stack([crop.image_rgb for crop in crops])), rng)
         if rng.random() < 0.5:
             batch, points = batch.flip(-1), points[:, mirror] * (-1, 1) + (1, 0)
         with torch.autocast("cpu", torch.bfloat16):
-            maps = network(batch)
+            maps = network(batch.contiguous(memory_format=torch.channels_last))
         return landmark_loss(maps, torch.from_numpy(points).float())
 
     run_training(network, step_loss, schedule, output / "landmarks.checkpoint", report, resume=resume)
     save_weights(network.eval(), output / "landmarks.safetensors", ARCHITECTURE)
-    return score_landmarks(EmbeddedLandmarks(network), load_or_render(TEST_PORTRAITS, cache, report))
+
+
+def evaluate_landmarks(weights: Path, model: MorphableModel, cache: Path, report: Progress) -> LandmarkScore:
+    """Score a file of weights on people of a shape model who were not trained on."""
+    return score_landmarks(load_embedded_landmarks(weights), load_or_render(TEST_PORTRAITS, model, cache, report))
 
 
 def landmark_loss(
@@ -98,8 +110,8 @@ def score_landmarks(network: EmbeddedLandmarks, pictures: Pictures) -> LandmarkS
         box, points = _jittered(pictures, index, rng, 0.5)
         found = network(np.asarray(pictures.images_rgb[index]), box[None], points[None])[0]
         errors.append(normalised_error(found, pictures.landmarks_px[index, 0]))
-    low, high = np.quantile(errors, [0.5, 0.95])
-    return LandmarkScore(len(errors), float(np.mean(errors)), float(low), float(high))
+    median, high = np.quantile(errors, [0.5, 0.95])
+    return LandmarkScore(len(errors), float(np.mean(errors)), float(median), float(high))
 
 
 def normalised_error(found_px: Float32[np.ndarray, "68 2"], true_px: Float32[np.ndarray, "68 2"]) -> float:

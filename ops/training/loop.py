@@ -10,9 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ops.errors import DivergedTrainingError
+from ops.training.peers import Peers
+
 WARM_UP = 0.04
 """Share of the training over which the learning rate rises."""
-CHECKPOINT_EVERY, REPORT_EVERY = 500, 100
+REPORT_EVERY = 100
+LARGEST_GRADIENT = 5.0
+"""Norm to which gradients are clipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +29,10 @@ class Schedule:
     learning_rate: float
     weight_decay: float = 1e-4
     seed: int = 0
-    minutes: float | None = None
-    """Wall-clock limit: the rate then follows the time, and the result depends on the machine's speed."""
+    threads: int = 1
+    """CPU threads; another number gives slightly other weights."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
 
 
 def run_training(
@@ -36,11 +43,22 @@ def run_training(
     report: Callable[[str], None],
     *,
     resume: bool,
-) -> int:
-    """Minimise `step_loss(step, progress)`, which draws its batch from the step's number alone; returns the steps done.
+    peers: Peers | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> None:
+    """Minimise `step_loss(step, progress)`, which draws its batch from the step's number alone.
 
-    Without a time limit an interrupted and resumed training equals an uninterrupted one.
+    With peers every worker gives the loss of its share; the first one keeps the checkpoint. `watch` is called with the
+    number of steps after every checkpoint, by the first worker.
+
+    Everything follows the step's number, so two trainings are equal to the last bit, and one that was interrupted and
+    resumed equals one that was not.
+
+    Raises:
+        DivergedTrainingError: a gradient stopped being finite; the message names the last good checkpoint.
     """
+    peers = peers or Peers()
+    torch.set_num_threads(schedule.threads)
     optimiser = torch.optim.AdamW(network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
     step, spent = 0, 0.0
     if resume and checkpoint.is_file():
@@ -51,29 +69,29 @@ def run_training(
         report(f"resumed at step {step}")
     network.train()
     started, mean = time.monotonic() - spent, 0.0
-    while (progress := _progress(step, time.monotonic() - started, schedule)) < 1:
+    while step < schedule.steps:
+        progress = step / schedule.steps
         for group in optimiser.param_groups:
             group["lr"] = schedule.learning_rate * _rate(progress)
         torch.manual_seed(schedule.seed * 1_000_003 + step)
         optimiser.zero_grad(set_to_none=True)
         loss = step_loss(step, progress)
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        peers.mean_gradients(network)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+        if not bool(torch.isfinite(norm)):
+            kept = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "there is no checkpoint yet"
+            raise DivergedTrainingError(f"the gradient of step {step} is not finite; {kept}")
         optimiser.step()
         step += 1
         mean += (float(loss.detach()) - mean) * max(0.02, 1 / step)
-        if step % REPORT_EVERY == 0:
+        if step % REPORT_EVERY == 0 or step == schedule.steps:
             elapsed = time.monotonic() - started
             report(f"step {step} of {schedule.steps}  {100 * progress:.0f} %  loss {mean:.4f}  {elapsed:.0f} s")
-        if step % CHECKPOINT_EVERY == 0:
+        if (step % schedule.checkpoint_every == 0 or step == schedule.steps) and peers.rank == 0:
             _save(network, optimiser, checkpoint, (step, time.monotonic() - started))
-    _save(network, optimiser, checkpoint, (step, time.monotonic() - started))
-    return step
-
-
-def _progress(step: int, elapsed_s: float, schedule: Schedule) -> float:
-    by_steps = step / schedule.steps
-    return by_steps if schedule.minutes is None else max(by_steps, elapsed_s / (60 * schedule.minutes))
+            if watch is not None:
+                watch(step)
 
 
 def _rate(progress: float) -> float:

@@ -1,5 +1,9 @@
-"""Training of the embedded recognition network with the ArcFace loss (Deng et al. 2019), and its verification test."""
+"""Training of the embedded recognition networks with the ArcFace loss (Deng et al. 2019), and their verification test.
 
+The judge differs from the network that fits optimise in everything chance decides: width, seed, people and pictures.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,15 +13,31 @@ from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor, nn
 
 from ops.alignment import ARCFACE_TEMPLATE_PX, five_points
+from ops.morphable_model import MorphableModel
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_landmarks import cut_crop
-from ops.networks.embedded_recognition import ARCHITECTURE, EMBEDDING_SIZE, EmbeddedRecognition
-from ops.networks.recognition import CROP_PX
+from ops.networks.embedded_recognition import (
+    ARCHITECTURE,
+    EMBEDDING_SIZE,
+    JUDGE_ARCHITECTURE,
+    EmbeddedRecognition,
+    load_embedded_recognition,
+)
+from ops.networks.recognition import CROP_PX, RecognitionNetwork
 from ops.training.augmentation import as_batch, jitter_colours
-from ops.training.datasets import TEST_PORTRAITS, TRAIN_PORTRAITS, Pictures, Progress, load_or_render
+from ops.training.datasets import (
+    LANDMARK_PORTRAITS,
+    TEST_PORTRAITS,
+    TRAIN_PORTRAITS,
+    Pictures,
+    PortraitSet,
+    Progress,
+    load_or_render,
+)
 from ops.training.loop import Schedule, run_training
 
 SCHEDULE = Schedule(steps=6000, batch=64, learning_rate=2e-3, weight_decay=5e-4)
+JUDGE_SCHEDULE = replace(SCHEDULE, steps=2500)
 SCALE, MARGIN = 32.0, 0.35
 """Of the ArcFace loss."""
 MARGIN_START, MARGIN_FULL = 0.35, 0.75
@@ -25,6 +45,18 @@ MARGIN_START, MARGIN_FULL = 0.35, 0.75
 POINT_JITTER = 0.015
 """Standard deviation of the alignment points' noise, in pictures' sides."""
 FALSE_ACCEPT = 1e-2
+
+
+class Part(NamedTuple):
+    """What is trained on whom."""
+
+    name: str
+    architecture: str
+    people: PortraitSet
+
+
+RECOGNITION = Part("recognition", ARCHITECTURE, TRAIN_PORTRAITS)
+JUDGE = Part("judge", JUDGE_ARCHITECTURE, LANDMARK_PORTRAITS)
 
 
 class VerificationScore(NamedTuple):
@@ -43,9 +75,9 @@ class VerificationScore(NamedTuple):
 class ArcFaceTraining(nn.Module):
     """The network and one direction for every person."""
 
-    def __init__(self, people: int) -> None:
+    def __init__(self, people: int, architecture: str = ARCHITECTURE) -> None:
         super().__init__()
-        self.network = EmbeddedRecognition()
+        self.network = EmbeddedRecognition(architecture=architecture)
         self.directions = nn.Parameter(torch.randn(people, EMBEDDING_SIZE) * 0.05)
 
     def forward(self, crops: Float[Tensor, "image 3 112 112"], person: Int[Tensor, " image"], margin: float) -> Tensor:
@@ -77,12 +109,25 @@ def arcface_loss(
 
 
 def train_recognition(
-    output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool
-) -> VerificationScore:
-    """Train, write `output` / recognition.safetensors and test it on unseen people."""
+    model: MorphableModel, output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool
+) -> None:
+    """Train on people of a shape model and write `output` / recognition.safetensors."""
+    _train(RECOGNITION, model, output, cache, schedule, report, resume=resume)
+
+
+def train_judge(
+    model: MorphableModel, output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool
+) -> None:
+    """Train on people of a shape model and write `output` / judge.safetensors."""
+    _train(JUDGE, model, output, cache, schedule, report, resume=resume)
+
+
+def _train(
+    part: Part, model: MorphableModel, output: Path, cache: Path, schedule: Schedule, report: Progress, *, resume: bool
+) -> None:
     torch.manual_seed(schedule.seed)
-    pictures = load_or_render(TRAIN_PORTRAITS, cache, report)
-    training = ArcFaceTraining(TRAIN_PORTRAITS.people)
+    pictures = load_or_render(part.people, model, cache, report)
+    training = ArcFaceTraining(part.people.people, part.architecture)
 
     def step_loss(step: int, progress: float) -> Tensor:
         rng = np.random.default_rng((schedule.seed, step))
@@ -91,13 +136,12 @@ def train_recognition(
         batch = jitter_colours(as_batch(crops), rng, 0.7)
         flipped = torch.from_numpy(rng.random(schedule.batch) < 0.5)
         batch = torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
-        person = torch.from_numpy(pictures.person[chosen].astype(np.int64)) - TRAIN_PORTRAITS.first_person
+        person = torch.from_numpy(pictures.person[chosen].astype(np.int64)) - part.people.first_person
         with torch.autocast("cpu", torch.bfloat16):
             return training(batch, person, margin_at(progress))
 
-    run_training(training, step_loss, schedule, output / "recognition.checkpoint", report, resume=resume)
-    save_weights(training.network.eval(), output / "recognition.safetensors", ARCHITECTURE)
-    return score_recognition(training.network, load_or_render(TEST_PORTRAITS, cache, report))
+    run_training(training, step_loss, schedule, output / f"{part.name}.checkpoint", report, resume=resume)
+    save_weights(training.network.eval(), output / f"{part.name}.safetensors", part.architecture)
 
 
 def aligned_crop(
@@ -108,10 +152,10 @@ def aligned_crop(
     image = np.asarray(pictures.images_rgb[index])
     if rng is not None:
         points = points + rng.normal(0, POINT_JITTER * len(image), points.shape)
-    return cut_crop(image, _plane_similarity(points, ARCFACE_TEMPLATE_PX.numpy()), CROP_PX)
+    return cut_crop(image, plane_similarity(points, ARCFACE_TEMPLATE_PX.numpy()), CROP_PX)
 
 
-def _plane_similarity(
+def plane_similarity(
     source: Float[np.ndarray, "point 2"], target: Float[np.ndarray, "point 2"]
 ) -> Float32[np.ndarray, "2 3"]:
     """The least-squares similarity from source to target: one complex factor and a shift."""
@@ -122,11 +166,17 @@ def _plane_similarity(
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]], np.float32)
 
 
-def score_recognition(network: EmbeddedRecognition, pictures: Pictures) -> VerificationScore:
+def evaluate_recognition(weights: Path, model: MorphableModel, cache: Path, report: Progress) -> VerificationScore:
+    """Test a file of weights on people who were not trained on."""
+    network = load_embedded_recognition(weights, ())
+    return score_recognition(network, load_or_render(TEST_PORTRAITS, model, cache, report))
+
+
+def score_recognition(network: RecognitionNetwork, pictures: Pictures) -> VerificationScore:
     """Verification over all pairs."""
     crops = np.stack([aligned_crop(pictures, index) for index in range(len(pictures.images_rgb))])
     with torch.no_grad():
-        parts = [network(2 * as_batch(crops[i : i + 50]) - 1).outputs[0] for i in range(0, len(crops), 50)]
+        parts = [network(as_batch(crops[i : i + 50])).embedding for i in range(0, len(crops), 50)]
     embedding = nn.functional.normalize(torch.cat(parts)).numpy()
     return verify(embedding, np.asarray(pictures.person))
 

@@ -2,12 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from jobs.train_embedded import main
-from ops.training import datasets, detector
+from ops.training import datasets, detector, landmarks
+from ops.weights.registry import MODEL_DIR_VARIABLE, sha256_of
 
 
-def test_trains_writes_and_resumes(
+def test_trains_writes_resumes_and_evaluates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = datasets.CrowdSet(first_picture=0, pictures=24, first_person=1, people=2)
@@ -16,7 +18,36 @@ def test_trains_writes_and_resumes(
     monkeypatch.setattr(detector, "TEST_CROWDS", test)
     for steps, resume in ((2, False), (3, True)):
         main(part="detector", output=tmp_path / "out", cache=tmp_path / "cache", steps=steps, resume=resume)
-    report = json.loads((tmp_path / "out" / "detector.json").read_text())
-    assert (report["part"], report["step_limit"], report["score"]["pictures"]) == ("detector", 3, 3)
-    assert (tmp_path / "out" / "detector.safetensors").stat().st_size > 10_000
     assert "resumed at step 2" in capsys.readouterr().out
+    path = tmp_path / "out" / "detector.json"
+    report = json.loads(path.read_text())
+    assert report["sha256"] == sha256_of(tmp_path / "out" / "detector.safetensors")
+    assert (report["training"]["steps"], report["training"]["shapes"]) == (3, ["faceworld"])
+    assert report["evaluation"]["faceworld"]["pictures"] == 3
+    path.write_text(json.dumps(report | {"evaluation": {}}))
+    main(part="detector", output=tmp_path / "out", cache=tmp_path / "cache", evaluate_only=True)
+    assert json.loads(path.read_text()) == report
+
+
+def test_two_trainings_are_equal_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = datasets.PortraitSet(first_person=0, people=2, pictures_each=2, side_px=64)
+    monkeypatch.setattr(landmarks, "LANDMARK_PORTRAITS", people)
+    monkeypatch.setattr(landmarks, "TEST_PORTRAITS", people)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        output, cache = tmp_path / name, tmp_path / "cache"
+        main(part="landmarks", output=output, cache=cache, steps=2, seed=seed, faceworld_only=True)
+    first, again, other = (load_file(tmp_path / name / "landmarks.safetensors") for name in "abc")
+    assert all(first[name].equal(again[name]) for name in first)
+    assert not all(first[name].equal(other[name]) for name in first)
+
+
+def test_the_landmark_network_asks_for_the_second_shape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(MODEL_DIR_VARIABLE, str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(part="landmarks", output=tmp_path / "out", cache=tmp_path / "cache", steps=1)
+    message = capsys.readouterr().err
+    assert "ict_facekit_face.npz" in message
+    assert "--faceworld_only true" in message
+    assert not (tmp_path / "out").exists()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ops.errors import ConfigurationError, ModelFormatError
+from ops.faceworld.shape import faceworld_model
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_recognition import (
     ARCHITECTURE,
@@ -63,10 +64,8 @@ def test_is_frozen_and_differentiable_in_the_images(weights: Path) -> None:
 @pytest.mark.slow
 def test_knows_people_it_never_saw(tmp_path: Path) -> None:
     people = PortraitSet(first_person=5_000_000, people=12, pictures_each=4)
-    pictures = load_or_render(people, tmp_path, lambda line: None)
-    network = load_recognition(resolve_bundle("embedded").recognition).graph
-    assert isinstance(network, EmbeddedRecognition)
-    score = score_recognition(network, pictures)
+    pictures = load_or_render(people, faceworld_model(), tmp_path, lambda line: None)
+    score = score_recognition(load_recognition(resolve_bundle("embedded").recognition), pictures)
     assert score.accuracy > 0.8
     assert score.same_mean > score.different_mean + 0.2
     assert np.isfinite(score.true_accept)

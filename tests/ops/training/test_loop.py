@@ -33,11 +33,3 @@ def test_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
         _train(tmp_path, "broken", steps=800, stop_at=650)
     resumed = _train(tmp_path, "broken", steps=800, resume=True)
     assert torch.equal(whole.weight, resumed.weight)
-
-
-def test_time_limit_ends_the_training(tmp_path: Path) -> None:
-    network = nn.Linear(1, 1)
-    schedule = Schedule(steps=10**9, batch=1, learning_rate=0.01, minutes=0.01)
-    loss = lambda step, progress: network(torch.ones(1, 1)).square().sum()  # noqa: E731
-    steps = run_training(network, loss, schedule, tmp_path / "t.checkpoint", lambda line: None, resume=False)
-    assert 0 < steps < 10**6
