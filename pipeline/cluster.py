@@ -5,8 +5,10 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -210,7 +212,7 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
         if config.num_gpus == 0:
             options["num_gpus"] = 0
     try:
-        with _stderr_only_of_failures():
+        with _stderr_only_of_failures(), _signals_stay():
             ray.init(**options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ConfigurationError(f"Ray could not be started or joined: {error}") from error
@@ -219,6 +221,17 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _signals_stay() -> Generator[None]:
+    """What SIGTERM does is decided by the program, not by what the block installs for it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
