@@ -15,8 +15,9 @@
     │   ├── DegeneratePointsError     too few points, or points without the needed extent
     │   ├── TopologyMismatchError     meshes that must share a topology do not
     │   └── UnitsError                sizes that betray the wrong unit
-    └── OutputError               an output location that cannot be used
-        └── FingerprintMismatchError  it holds results of another configuration
+    ├── OutputError               an output location that cannot be used
+    │   └── FingerprintMismatchError  it holds results of another configuration
+    └── DivergedTrainingError     a training whose numbers stopped being finite
 
 Errors carry a sentence that says what was expected, what was found and what to do.
 """
@@ -80,3 +81,7 @@ class OutputError(GanfitError):
 
 class FingerprintMismatchError(OutputError):
     """An output location holds results of another configuration."""
+
+
+class DivergedTrainingError(GanfitError):
+    """A training's losses or parameters stopped being finite."""
