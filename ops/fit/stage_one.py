@@ -1,7 +1,7 @@
 """Stage one of the fit: landmarks alone, by the solver the configuration names."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ops.camera import project_points
@@ -24,13 +24,8 @@ def fit_stage_one(
     typical = normalised[usable].mean(0) if bool(usable.any()) else torch.rand(68, 2, device=normalised.device)
     safe = torch.where(usable[:, None, None], normalised, typical)
     if config.landmark_solver == "levenberg-marquardt":
-        fitted = _each_alone(models, safe, steps=config.landmark_steps)
-        several = torch.bincount(inputs.group[usable], minlength=int(inputs.group.max()) + 1)[inputs.group] > 1
-        if bool(several.any()):
-            shared = mean_over_groups(fitted.identity, inputs.group, usable.to(fitted.identity.dtype))
-            start = LandmarkFit(*(value[several] for value in fitted._replace(identity=shared)))
-            refined = _each_alone(models, safe[several], steps=config.landmark_steps // 2, start=start)
-            fitted = LandmarkFit(*(_put(old, several, new) for old, new in zip(fitted, refined, strict=True)))
+        persons = torch.where(usable, inputs.group, int(inputs.group.max()) + 1 + torch.arange(count).to(inputs.group))
+        fitted = _each_person_alone(models, safe, persons, steps=config.landmark_steps)
     else:
         fitted = _landmarks_by_adam(models, safe, inputs, config)
     finite = usable & torch.isfinite(torch.cat((fitted.identity, fitted.expression, fitted.camera), -1)).all(-1)
@@ -45,38 +40,33 @@ def fit_stage_one(
     return parameters.apply(torch.nan_to_num), finite
 
 
-def _put(values: Tensor, rows: Bool[Tensor, " image"], new: Tensor) -> Tensor:
-    changed = values.clone()
-    changed[rows] = new
-    return changed
-
-
-def _each_alone(
-    models: FitModels, landmarks: Float[Tensor, "image 68 2"], *, steps: int, start: LandmarkFit | None = None
+def _each_person_alone(
+    models: FitModels, landmarks: Float[Tensor, "image 68 2"], persons: Int64[Tensor, " image"], *, steps: int
 ) -> LandmarkFit:
-    """Levenberg-Marquardt image by image on the CPU, where a batched solver's rounding depends on the batch.
+    """Levenberg-Marquardt person by person on the CPU, where a batched solver's rounding depends on the batch.
 
     The last bit matters: where a gradient is all but zero, its sign decides Adam's first step.
     """
+    _, group = persons.unique(return_inverse=True)
     if landmarks.device.type != "cpu":
-        return fit_landmarks(models.shape, landmarks, steps=steps, start=start)
-    starts = (
-        [None] * len(landmarks)
-        if start is None
-        else [LandmarkFit(*row) for row in zip(*(v.split(1) for v in start), strict=True)]
-    )
-    fits = [
-        fit_landmarks(models.shape, one, steps=steps, start=begin)
-        for one, begin in zip(landmarks.split(1), starts, strict=True)
-    ]
-    return LandmarkFit(*(torch.cat(parts) for parts in zip(*fits, strict=True)))
+        return fit_landmarks(models.shape, landmarks, group, steps=steps)
+    fitted: LandmarkFit | None = None
+    for person in range(int(group.max()) + 1):
+        images = torch.nonzero(group == person).squeeze(1)
+        found = fit_landmarks(models.shape, landmarks[images], torch.zeros_like(images), steps=steps)
+        if fitted is None:
+            fitted = LandmarkFit(*(value.new_zeros(len(group), value.shape[1]) for value in found))
+        for rows, new in zip(fitted, found, strict=True):
+            rows[images] = new
+    assert fitted is not None
+    return fitted
 
 
 def _landmarks_by_adam(
     models: FitModels, normalised: Float[Tensor, "image 68 2"], inputs: FitInput, config: FitConfig
 ) -> LandmarkFit:
     """Stage one as published: the landmark loss alone, by Adam, from the mean face."""
-    start = fit_landmarks(models.shape, normalised, steps=0)
+    start = fit_landmarks(models.shape, normalised, inputs.group, steps=0)
     count = normalised.shape[0]
     parameters = FitParameters(
         identity=start.identity.float(),
@@ -108,4 +98,4 @@ def _landmarks_by_adam(
         parameters = parameters._replace(
             identity=mean_over_groups(parameters.identity, inputs.group, weight), expression=expression
         )
-    return LandmarkFit(parameters.identity, parameters.expression, parameters.camera, weight)
+    return LandmarkFit(parameters.identity, parameters.expression, parameters.camera)
