@@ -8,7 +8,7 @@ Each is a crop of the ground truth, a start from landmarks, an ICP of the croppe
 =======  ==============================  ===================  ==========================  ==================  =========
 paper    95 mm around the nose tip       68 points, rigid     rigid, to the plane         plane, both ways    mean
 deng     the same without the forehead   68 points, scaled    with scale, to the plane    plane, one way      RMSE
-now      0.7 (eyes + nose) around 33     7 points, scaled     rigid, to the point         surface, one way    mean
+now      0.7 (eyes + nose), mid nose     7 points, scaled     with scale, to the point    surface, one way    mean
 =======  ==============================  ===================  ==========================  ==================  =========
 
 Averages are weighted by area, so that the tessellation of the scan does not matter.
@@ -49,6 +49,8 @@ from ops.registration.surface import Rejection, Surface
 
 CROP_RADIUS_MM = 95.0
 NOW_CROP_FACTOR = 0.7
+NOW_CROP_HEIGHT = 0.3
+"""Where the crop's centre lies between the base of the nose and the inner eyes."""
 FOREHEAD_MARGIN_MM = 10.0
 PLAUSIBLE_SIZE = (0.6, 1.6)
 MIN_COMMON_LANDMARKS = 5
@@ -96,13 +98,17 @@ def nose_tip_crop_without_forehead(truth: AnnotatedMesh) -> Crop:
     return crop._replace(inside=crop.inside & low)
 
 
-def nose_base_crop(truth: AnnotatedMesh) -> Crop:
-    """Within 0.7 (outer-eye distance + distance of the base of the nose from the inner eyes) of that base."""
+def nose_crop(truth: AnnotatedMesh) -> Crop:
+    """Within 0.7 (outer-eye distance + length of the nose) of a point 0.3 up the nose.
+
+    The nose goes from landmark 33 to the middle of the inner eyes.
+    """
     base = _annotated(truth, NOSE_BASE)
     eyes = _annotated(truth, OUTER_EYES[0]) - _annotated(truth, OUTER_EYES[1])
-    between = (_annotated(truth, INNER_EYES[0]) + _annotated(truth, INNER_EYES[1])) / 2
-    radius = NOW_CROP_FACTOR * float(np.linalg.norm(eyes) + np.linalg.norm(between - base))
-    return Crop(base, radius, sphere_crop(truth.mesh.vertices, base, radius))
+    nose = (_annotated(truth, INNER_EYES[0]) + _annotated(truth, INNER_EYES[1])) / 2 - base
+    radius = NOW_CROP_FACTOR * float(np.linalg.norm(eyes) + np.linalg.norm(nose))
+    centre = base + NOW_CROP_HEIGHT * nose
+    return Crop(centre, radius, sphere_crop(truth.mesh.vertices, centre, radius))
 
 
 PAPER = ScanProtocol(
@@ -126,11 +132,11 @@ DENG = ScanProtocol(
     reduction=Reduction.RMSE,
 )
 NOW = ScanProtocol(
-    crop=nose_base_crop,
+    crop=nose_crop,
     start_landmarks=SEVEN_POINTS,
     start_scale=ScaleRule.LEAST_SQUARES,
     icp_metric=Metric.POINT,
-    icp_scale=ScaleRule.RIGID,
+    icp_scale=ScaleRule.LEAST_SQUARES,
     distance=DistanceKind.SURFACE,
     symmetric=False,
     reduction=Reduction.MEAN,

@@ -93,23 +93,32 @@ def render_table(
     *,
     subjects: int,
     remarks: Sequence[str] = (),
+    synthetic: bool = False,
 ) -> str:
-    """The table as text: this run, published figures marked as such, n, missing subjects, protocol and weaknesses."""
+    """The table as text: this run, published figures marked as such, n, missing subjects, protocol and weaknesses.
+
+    Published figures are left out where the data are `synthetic`: they are not for these people.
+    """
     headings = [setting.value for setting in Setting]
-    width = max([len(method), *(len(row.method) + len(" [published]") for row in PUBLISHED)]) + 2
-    lines = [f"MICC Florence, protocol {protocol.value}, millimetres (mean ± deviation over subjects)", ""]
+    published = () if synthetic else PUBLISHED
+    width = max([len(method), *(len(row.method) + len(" [published]") for row in published)]) + 2
+    data = "Synthetic data in the layout of MICC Florence" if synthetic else "MICC Florence"
+    lines = [f"{data}, protocol {protocol.value}, millimetres (mean ± deviation over subjects)", ""]
     lines.append("".ljust(width) + "".join(heading.rjust(21) for heading in headings))
     lines.append(method.ljust(width) + "".join(_cell(result).rjust(21) for result in results))
     counts = [f"n = {result.count} of {subjects}" for result in results]
     lines.append("".ljust(width) + "".join(count.rjust(21) for count in counts))
-    for row in PUBLISHED:
+    for row in published:
         cells = "".join(f"{mean:.2f} ± {std:.3f}".rjust(21) for mean, std in row.mean_std_mm)
         lines.append(f"{row.method} [published]".ljust(width) + cells)
     lines += ["", *_missing_lines(results)]
-    if subjects != SUBJECT_COUNT:
+    if synthetic:
+        lines.append("Rendered people, not recorded ones: not comparable with figures for MICC Florence.")
+    elif subjects != SUBJECT_COUNT:
         lines.append(f"{subjects} subjects here; the data set has {SUBJECT_COUNT}, and so have the published figures.")
     lines += [*remarks, "", f"Protocol {protocol.value}: {DESCRIPTIONS[protocol]}"]
-    lines += ["Published figures were measured by their authors' own code, not by this protocol as run here."]
+    if published:
+        lines.append("Published figures were measured by their authors' own code, not by this protocol as run here.")
     lines += ["Known weaknesses:", *(f"  - {weakness}" for weakness in WEAKNESSES[protocol])]
     return "\n".join(lines)
 

@@ -99,7 +99,7 @@ def test_tessellation_does_not_matter(
     assert found.distance_mm == pytest.approx(base.distance_mm, rel=0.01)
 
 
-def test_the_paper_protocol_is_metric_and_deng_is_not(
+def test_the_paper_protocol_is_metric_and_deng_s_and_now_s_are_not(
     make_face: Faces, face_landmarks: np.ndarray, reconstruction: AnnotatedMesh, base: PairResult
 ) -> None:
     truth = AnnotatedMesh(make_face(121, 121), face_landmarks)
@@ -109,9 +109,10 @@ def test_the_paper_protocol_is_metric_and_deng_is_not(
     found = evaluate_scan(PAPER, truth, larger)
     assert abs(found.distance_mm - base.distance_mm) > 0.1 * base.distance_mm
     assert base.scale == found.scale == 1.0
-    own_scale, same = evaluate_scan(DENG, truth, larger), evaluate_scan(DENG, truth, reconstruction)
-    assert own_scale.distance_mm == pytest.approx(same.distance_mm, rel=1e-3)
-    assert own_scale.scale == pytest.approx(same.scale / 1.05, rel=1e-3)
+    for protocol in (DENG, NOW):
+        own_scale, same = evaluate_scan(protocol, truth, larger), evaluate_scan(protocol, truth, reconstruction)
+        assert own_scale.distance_mm == pytest.approx(same.distance_mm, rel=1e-3)
+        assert own_scale.scale == pytest.approx(same.scale / 1.05, rel=1e-3)
 
 
 def test_crops_are_in_real_millimetres(base: PairResult, make_face: Faces, face_landmarks: np.ndarray) -> None:

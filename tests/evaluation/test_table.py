@@ -38,3 +38,11 @@ def test_every_protocol_is_described_beside_its_figures(protocol: Protocol) -> N
     assert all(weakness in text for weakness in WEAKNESSES[protocol])
     assert "1.234 ± 0.000" in text
     assert text.count("[published]") == 4
+
+
+def test_synthetic_data_are_called_so_and_stand_beside_no_published_figure() -> None:
+    results = summarise([measured("a", "frontal1", 1.0)])
+    text = render_table("ours", Protocol.PAPER, results, subjects=3, synthetic=True)
+    assert text.startswith("Synthetic data in the layout of MICC Florence, protocol paper")
+    assert "published" not in text.lower()
+    assert "not comparable" in text
