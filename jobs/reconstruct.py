@@ -15,21 +15,23 @@ import signal
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, get_args
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
-from ops.errors import GanfitError
+from ops.errors import ConfigurationError, GanfitError
 from ops.fit.config import FitConfig, preset
 from ops.weights.bundle import built_in_bundles, resolve_bundle
-from pipeline.cluster import ClusterConfig
+from pipeline.cluster import ClusterConfig, submission_id
 from pipeline.config import ReconstructConfig
 from pipeline.detection import DetectionConfig
+from pipeline.dry_run import forecast
+from pipeline.listing import Layout
 from pipeline.planner import PlanConfig
 from pipeline.reconstruction import reconstruct
-from pipeline.sources import Layout
 from pipeline.summary import table_text
 from pipeline.writing import MeshFormat
 
@@ -47,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parse(arguments)
         bundle = resolve_bundle(options.models, Path(options.model_dir) if options.model_dir else None)
         config = _config(options)
+        if options.dry_run:
+            print(forecast(config, bundle).text())
+            return OK
         summary = reconstruct(config, bundle, _say)
     except ArgumentError as error:
         return _refuse(f"{error}\nSee python -m jobs.reconstruct --help")
@@ -86,8 +91,8 @@ def _parser(preset_name: str) -> ArgumentParser:
 def _add_content_options(parser: ArgumentParser) -> None:
     """What is reconstructed, with which models, into which files."""
     plan = PlanConfig()
-    parser.add_argument("--input", type=Path, required=True, help="a folder, a photo, a clip, or a Parquet manifest")
-    parser.add_argument("--output", type=Path, required=True, help="a new folder, or an earlier run's to continue")
+    parser.add_argument("--input", required=True, help="a folder, photo, clip or Parquet manifest: a path, or s3://...")
+    parser.add_argument("--output", required=True, help="a new folder, or an earlier run's to continue: path or URI")
     _add(
         parser,
         "layout",
@@ -107,6 +112,13 @@ def _add_content_options(parser: ArgumentParser) -> None:
     _add(parser, "limit", int | None, plan.limit, "use the first so many persons only")
     _add(parser, "frames", int, plan.frames, "frames drawn uniformly from every clip")
     _add(parser, "max_images", int, plan.max_images, "images used of one person; the others are rejected as surplus")
+    _add(
+        parser,
+        "since",
+        str | None,
+        None,
+        "use only people with a new or changed file modified since then, such as 2026-11-21 or 2026-11-21T06:00+01:00",
+    )
     _add(parser, "shard_size", int, plan.shard_size, "images a shard: the unit of a commit")
     formats = ", ".join(get_args(MeshFormat))
     _add(parser, "mesh_formats", str, "glb", f"files written for every person, comma separated out of {formats}")
@@ -127,6 +139,8 @@ def _add_machine_options(parser: ArgumentParser) -> None:
         cluster.node_timeout_s,
         "wait so long for machines the cluster starts on demand",
     )
+    _add(parser, "submission_id", str | None, None, "name of this run; default: that of ray job submit")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it may take")
     _add(parser, "stall_timeout_s", float, cluster.stall_timeout_s, "end a run in which no shard moves for so long")
     _add(parser, "clip_timeout_s", float, 600.0, "seconds a clip may take to decode; a longer one fails as timeout")
     _add(parser, "dashboard", bool, cluster.dashboard, "start Ray's dashboard, reachable from this machine only")
@@ -153,8 +167,20 @@ def _config(options: Namespace) -> ReconstructConfig:
         fit=classes.fit,
         mesh_formats=tuple(part for part in options.mesh_formats.split(",") if part),
         clip_timeout_s=options.clip_timeout_s,
+        since=_moment(options.since),
+        submission_id=submission_id() if options.submission_id is None else options.submission_id,
         cluster=ClusterConfig(**{name: options[name] for name in named}),
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A date or time, in the zone of this machine where it names none."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError as error:
+        raise ConfigurationError(f"expected a date or time such as 2026-11-21 for --since, got {text!r}") from error
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

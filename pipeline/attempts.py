@@ -1,27 +1,29 @@
-"""How often work began that never ended: counted on disk, so that the count outlives the workers."""
+"""How often work began that never ended: counted in the output, so that the count outlives the workers."""
 
+import json
 import os
+import socket
+import uuid
 from dataclasses import dataclass
-from pathlib import Path
+
+from pipeline.storage import Storage
+
+ATTEMPTS = "attempts"
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """Counts of one output folder, by the name of the work; kept in OUT/attempts while the work goes on."""
+    """Counts of one output, by the name of the work; a file a beginning in OUT/attempts while it goes on."""
 
-    root: Path
+    root: Storage
 
     def begin(self, name: str) -> int:
         """Note that work begins, and return how often it has begun since it last ended."""
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        return len(path.read_text().splitlines())
+        who = {"host": socket.gethostname(), "pid": os.getpid()}
+        folder = f"{ATTEMPTS}/{name}"
+        self.root.write(f"{folder}/{uuid.uuid4().hex}.json", json.dumps(who).encode())
+        return sum(entry.is_file for entry in self.root.entries(folder))
 
     def end(self, name: str) -> None:
         """Forget the work: it ended, well or with an error."""
-        self._path(name).unlink(missing_ok=True)
-
-    def _path(self, name: str) -> Path:
-        return self.root / "attempts" / name
+        self.root.remove(f"{ATTEMPTS}/{name}")

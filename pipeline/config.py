@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
 from pipeline.cluster import ClusterConfig
 from pipeline.detection import DetectionConfig
+from pipeline.listing import Layout
 from pipeline.planner import PlanConfig
-from pipeline.sources import Layout
+from pipeline.storage import Storage, open_output
 from pipeline.writing import MESH_WRITERS, MeshFormat
 
 
@@ -18,10 +20,10 @@ from pipeline.writing import MESH_WRITERS, MeshFormat
 class ReconstructConfig:
     """One run: what, with which settings, where to."""
 
-    input: Path
-    """A folder, a photo, a clip or a Parquet manifest."""
-    output: Path
-    """A new folder, or one of an earlier run to continue."""
+    input: Path | str
+    """A folder, a photo, a clip or a Parquet manifest: a path or a URI."""
+    output: Path | str
+    """A new folder, or one of an earlier run to continue: a path or a URI."""
     layout: Layout = "auto"
     """How the input is laid out, see `pipeline.sources.list_input`."""
     preset: str = "default"
@@ -33,6 +35,10 @@ class ReconstructConfig:
     """Files written for every identity; the first is its main one."""
     clip_timeout_s: float = 600.0
     """Seconds a clip may take to decode; one that takes longer fails as timeout."""
+    since: datetime | None = None
+    """Plan only people who have a new or changed file that was modified after this."""
+    submission_id: str = ""
+    """Names this run to another one that wants the same output."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def __post_init__(self) -> None:
@@ -44,8 +50,17 @@ class ReconstructConfig:
                 f"expected different mesh formats out of {', '.join(MESH_WRITERS)}, got {', '.join(self.mesh_formats)}"
             )
 
+    @property
+    def root(self) -> Storage:
+        """The output.
+
+        Raises:
+            ConfigurationError: results cannot be kept there.
+        """
+        return open_output(self.output)
+
     def computed(self) -> dict[str, Any]:
-        """The settings that decide what is computed; how the input is divided shows in the plan's checksum."""
+        """The settings that decide what is computed; the input and how it is divided are no part of them."""
         return {
             "frames": self.plan.frames,
             "max_images": self.plan.max_images,

@@ -1,16 +1,17 @@
 """A run on people of the face world, where the truth is known: input, reconstruction and comparison."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.dataset as ds
 import torch
 
 from evaluation.shape_error import neutral_face_error_mm
 from ops.faceworld.album import AlbumSettings, person_name, write_album
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import load_shape
+from pipeline.accounts import current_identities
+from pipeline.storage import open_storage
 
 
 class ComparedPerson(NamedTuple):
@@ -37,7 +38,8 @@ def compare_with_truth(
     """Compare the committed reconstructions in `output` with the album's truth, person by person."""
     shape = load_shape(bundle.shape)
     truth = write_album(shape, folder / "input", folder / "truth.safetensors", settings).identity
-    rows = {row["identity_id"]: row for row in _identities(output)}
+    columns = ["status", "identity", "n_ok", "identity_similarity", "landmark_error"]
+    rows = {row["identity_id"]: row for _, row in current_identities(open_storage(output), columns)}
     zero = torch.zeros_like(truth)
     compared: list[ComparedPerson] = []
     for number, mean_face in enumerate(neutral_face_error_mm(shape, zero, truth).tolist()):
@@ -52,8 +54,3 @@ def compare_with_truth(
             ComparedPerson(name, row["n_ok"], error, mean_face, row["identity_similarity"], row["landmark_error"])
         )
     return compared
-
-
-def _identities(output: Path) -> list[dict[str, Any]]:
-    files = sorted(str(path) for path in output.glob("shards/*/identities.parquet"))
-    return ds.dataset(files).to_table().to_pylist() if files else []

@@ -20,14 +20,16 @@ from evaluation.table import Measurement, SettingResult, render_table, summarise
 from evaluation.template import StoredTemplate, load_template
 from ops.errors import ConfigurationError, GanfitError
 from ops.mesh import Mesh, read_mesh
+from pipeline.cluster import submission_id
 from pipeline.item_tasks import Row, TaskConfig, open_run, run_items, source_checksum
+from pipeline.lease import lease
 from pipeline.micc_schema import PAIRS, REGISTRATIONS, MiccReason, reason_of, write_rows
 from pipeline.reconstruction_files import Reconstruction, ReconstructionSet
 from pipeline.registration import TABLE_FILE as REGISTRATIONS_FILE
 from pipeline.registration import TEMPLATE_FILE
-from pipeline.run_record import Fingerprint
+from pipeline.run_record import Fingerprint, read_record
 from pipeline.schema import Status
-from pipeline.shards import locked, write_atomically
+from pipeline.storage import open_output
 
 PAIRS_FILE = "pairs.parquet"
 TEXT_FILE = "table.txt"
@@ -200,7 +202,9 @@ def evaluate(
     ]
     settings = {"protocol": config.protocol.value, "unit": config.unit, "scale": config.scale}
     settings |= {"against": config.against}
-    with locked(config.output):
+    root = open_output(config.output)
+    read_record(root)
+    with lease(root, submission_id(), say) as fence:
         fingerprint = Fingerprint(
             configuration=settings,
             models={"registrations": _file_checksum(config.registered / REGISTRATIONS_FILE)},
@@ -208,13 +212,13 @@ def evaluate(
             input=_input_checksum(items),
         )
         record = {"kind": "evaluate_micc", "method": method, "reconstructions": str(reconstructions.root)}
-        store = open_run(config.output, fingerprint, record)
+        store = open_run(root, fence, fingerprint, record)
         work = EvaluatePair(registered=config.registered.resolve(), **_work_settings(config))
         rows = run_items(store, items, work, config.tasks, say)
         write_rows(config.output / PAIRS_FILE, rows, PAIRS)
         evaluation = _tabulate(config, rows, method, len({row["subject"] for row in registrations}))
-        write_atomically(config.output / TEXT_FILE, evaluation.text + "\n")
-        write_atomically(config.output / JSON_FILE, _as_json(evaluation, method, config.protocol))
+        root.write(TEXT_FILE, f"{evaluation.text}\n".encode())
+        root.write(JSON_FILE, _as_json(evaluation, method, config.protocol).encode())
     return evaluation
 
 

@@ -10,12 +10,13 @@ from pipeline.fitting import FitFaces
 from pipeline.frames import ReadFrames, give_up_items
 from pipeline.isolation import Isolating
 from pipeline.schema import ModelSizes
+from pipeline.shards import ShardStore
 from pipeline.stage import Fused, Stage
-from pipeline.writing import CommitOnce, RehearseWriting, WriteShard
+from pipeline.writing import CommitOnce, OpenShard, RehearseWriting, WriteShard
 
 
 def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
-    """From planned items to aligned crops, in one worker: images do not travel between processes."""
+    """From shards' numbers to aligned crops, in one worker: images do not travel between processes."""
     chain = Fused(
         stages=(
             ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
@@ -28,23 +29,29 @@ def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
             AlignFaces(side_px=config.fit.render_px),
         )
     )
-    return Isolating(
+    isolating = Isolating(
         first=chain,
         apart=chain,
-        attempts=Attempts(config.output),
+        attempts=Attempts(config.root),
         name="prepare",
         unit="item_id",
         give_up=give_up_items,
     )
+    return Fused(stages=(OpenShard(root=config.root), isolating))
 
 
 def commit_stages(
-    config: ReconstructConfig, bundle: ModelBundle, sizes: ModelSizes, pools: Pools, fingerprint: str
+    config: ReconstructConfig,
+    bundle: ModelBundle,
+    sizes: ModelSizes,
+    pools: Pools,
+    store: ShardStore,
+    fingerprint: str,
 ) -> Stage:
-    """From aligned crops to a committed shard, in one worker: what is fitted is on disk before it is reported."""
+    """From aligned crops to a committed shard, in one worker: what is fitted is stored before it is reported."""
     fit = FitFaces(bundle=bundle, config=config.fit, sizes=sizes, device=pools.device, batch_images=pools.fit_batch)
     write = WriteShard(
-        root=config.output,
+        store=store,
         bundle=bundle,
         sizes=sizes,
         device=pools.device,
@@ -56,9 +63,9 @@ def commit_stages(
         first=fit,
         apart=Fused(stages=(fit, RehearseWriting(stage=write))),
         rest=write,
-        attempts=Attempts(config.output),
+        attempts=Attempts(config.root),
         name="fit",
         unit="image_id",
         give_up=fit.give_up,
     )
-    return CommitOnce(root=config.output, stage=isolating)
+    return CommitOnce(store=store, stage=isolating)

@@ -4,26 +4,24 @@
 
     OUT/run.json
     OUT/items/subject_01-frontal1/row.json  ...   complete or absent
-    OUT/items/.tmp-...                            being written; a leftover of a run that was killed
 """
 
 import json
-import shutil
-import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-from ops.errors import ConfigurationError, FingerprintMismatchError, OutputError
+from ops.errors import ConfigurationError, FingerprintMismatchError
 from pipeline.cluster import ClusterConfig, local_cpus, ray_session
+from pipeline.folders import CommittedFolders
+from pipeline.lease import Fence
 from pipeline.run_record import Fingerprint, library_versions, read_record, write_record
 from pipeline.stage import StageFailure, use_threads
+from pipeline.storage import Storage
 
 ROW_FILE = "row.json"
-_TEMPORARY = ".tmp-"
 MAX_RETRIES = 2
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -75,12 +73,14 @@ class TaskConfig:
 class ItemStore:
     """The finished items of one output folder."""
 
-    root: Path
+    root: Storage
+    fence: Fence | None = None
+    """Asked before each commit."""
 
     @property
-    def folder(self) -> Path:
-        """Where the items are."""
-        return self.root / "items"
+    def folders(self) -> CommittedFolders:
+        """The items as committed folders."""
+        return CommittedFolders(root=self.root, parent="items", marker=ROW_FILE, fence=self.fence)
 
     def row(self, item_id: str) -> Row | None:
         """The row of a finished item; None where it is not finished.
@@ -88,35 +88,11 @@ class ItemStore:
         Raises:
             OutputError: the item's folder exists without a readable row.
         """
-        path = self.folder / item_id
+        text = self.folders.finish(item_id)
         try:
-            return json.loads((path / ROW_FILE).read_text())
-        except (OSError, ValueError) as error:
-            if not path.exists():
-                return None
-            raise OutputError(
-                f"{path} has no readable {ROW_FILE} ({error}): delete it to have it made again"
-            ) from error
-
-    @contextmanager
-    def writing(self, item_id: str) -> Generator[Path]:
-        """A temporary folder that becomes the item's when the block ends well; an existing one stays."""
-        temporary = self.folder / f"{_TEMPORARY}{item_id}-{uuid.uuid4().hex[:8]}"
-        temporary.mkdir(parents=True)
-        try:
-            yield temporary
-            try:
-                temporary.rename(self.folder / item_id)
-            except OSError:
-                if self.row(item_id) is None:
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-    def remove_leftovers(self) -> None:
-        """Delete what killed runs left half written."""
-        for path in self.folder.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(path, ignore_errors=True)
+            return None if text is None else json.loads(text)
+        except ValueError as error:
+            raise self.folders.damaged(item_id, error) from error
 
 
 def source_checksum(*names: str) -> str:
@@ -130,15 +106,15 @@ def source_checksum(*names: str) -> str:
     return digest.hexdigest()
 
 
-def open_run(root: Path, fingerprint: Fingerprint, record: Mapping[str, Any]) -> ItemStore:
+def open_run(root: Storage, fence: Fence | None, fingerprint: Fingerprint, record: Mapping[str, Any]) -> ItemStore:
     """Check that an output folder may be continued, and write its run.json.
 
     Raises:
         OutputError: the folder holds something else.
         FingerprintMismatchError: it holds items of another configuration.
     """
-    old, store = read_record(root), ItemStore(root)
-    finished = [path for path in store.folder.glob("*") if not path.name.startswith(_TEMPORARY)]
+    old, store = read_record(root), ItemStore(root, fence)
+    finished = store.folders.read_all()
     if old is not None and finished:
         before, now = old.get("fingerprint_parts", {}), fingerprint.parts()
         changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
@@ -147,7 +123,7 @@ def open_run(root: Path, fingerprint: Fingerprint, record: Mapping[str, Any]) ->
                 f"{root} holds {len(finished)} items of another run; what differs: {', '.join(changed)}. "
                 "Continue it with the old settings, or choose another output"
             )
-    store.remove_leftovers()
+    store.folders.remove_leftovers(finished)
     extra = {
         "fingerprint": fingerprint.digest(),
         "fingerprint_parts": fingerprint.parts(),
@@ -185,7 +161,7 @@ def process_chunk(store: ItemStore, chunk: Sequence[Item], work: Work) -> list[s
     for item in chunk:
         if store.row(item.item_id) is not None:
             continue
-        with store.writing(item.item_id) as folder:
+        with store.folders.writing(item.item_id) as folder:
             try:
                 row = work(item, folder)
             except Exception as error:
@@ -242,6 +218,6 @@ def _after_crash(
         waiting.extend([item] for item in left)
         return
     for item in left:
-        with store.writing(item.item_id) as folder:
+        with store.folders.writing(item.item_id) as folder:
             _write_row(folder, work.crashed(item, f"the worker died {MAX_RETRIES + 1} times: {message}"))
         yield item.item_id

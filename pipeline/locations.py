@@ -1,18 +1,16 @@
 """Reading input files, from the local disk or from any store that Arrow's file systems reach."""
 
-import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 
-from ops.errors import UnreadableInputError
+from ops.errors import ConfigurationError, UnreadableInputError
+from pipeline.storage import local_path_of, resolve
 
 MAX_FILE_BYTES = 1 << 30
 """Photos larger than this are not read."""
@@ -31,7 +29,7 @@ def location_of(path: Path) -> str:
 def local_path(location: str) -> Path | None:
     """The local path of a location, None for a remote one."""
     if location.startswith(_FILE_SCHEME):
-        return Path(os.fsdecode(unquote_to_bytes(location.removeprefix(_FILE_SCHEME))))
+        return Path(local_path_of(location))
     return None if "://" in location else Path(location)
 
 
@@ -44,14 +42,14 @@ def read_location(location: str) -> bytes:
     path = local_path(location)
     try:
         if path is None:
-            filesystem, name = pafs.FileSystem.from_uri(location)
+            filesystem, name = resolve(location)
             size = filesystem.get_file_info(name).size or 0
             _check_size(location, size)
-            with filesystem.open_input_stream(name) as stream:
+            with filesystem.open_input_stream(name, compression=None) as stream:
                 return stream.read()
         _check_size(location, _regular_size(path))
         return path.read_bytes()
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException, ConfigurationError) as error:
         raise UnreadableInputError(f"cannot be read: {_one_line(error)}") from error
 
 
@@ -73,10 +71,10 @@ def local_file(location: str) -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="ganfit-") as folder:
         copy = Path(folder) / "remote"
         try:
-            filesystem, name = pafs.FileSystem.from_uri(location)
-            with filesystem.open_input_stream(name) as source, copy.open("wb") as target:
+            filesystem, name = resolve(location)
+            with filesystem.open_input_stream(name, compression=None) as source, copy.open("wb") as target:
                 shutil.copyfileobj(source, target)
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException, ConfigurationError) as error:
             raise UnreadableInputError(f"cannot be read: {_one_line(error)}") from error
         yield copy
 

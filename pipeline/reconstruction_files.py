@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from evaluation.micc import Setting, parse_setting, parse_subject
 from ops.errors import ConfigurationError, UnsupportedInputError
 from ops.mesh import MESH_SUFFIXES
+from pipeline.accounts import current_identities
 from pipeline.micc_schema import MiccReason
 from pipeline.run_record import RUN_FILE
 from pipeline.schema import Status
-from pipeline.shards import ShardStore
+from pipeline.storage import open_storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,20 +69,16 @@ def _from_folder(root: Path) -> dict[tuple[str, Setting], Reconstruction]:
 
 
 def _from_run(root: Path) -> dict[tuple[str, Setting], Reconstruction]:
-    store = ShardStore(root)
     found: dict[tuple[str, Setting], Reconstruction] = {}
-    for index in store.indices():
-        folder = store.path(index)
-        columns = ["identity_id", "status", "reason", "message", "mesh_path"]
-        for row in pq.read_table(folder / "identities.parquet", columns=columns).to_pylist():
-            key = _key(row["identity_id"])
-            if key is None:
-                continue
-            if row["status"] == Status.OK and row["mesh_path"]:
-                found[key] = Reconstruction(path=folder / row["mesh_path"])
-            else:
-                message = f"{row['status']} {row['reason']}: {row['message']}"
-                found[key] = Reconstruction(path=None, reason=MiccReason.NO_RECONSTRUCTION, message=message)
+    for folder, row in current_identities(open_storage(root), ["status", "reason", "message", "mesh_path"]):
+        key = _key(row["identity_id"])
+        if key is None:
+            continue
+        if row["status"] == Status.OK and row["mesh_path"]:
+            found[key] = Reconstruction(path=root / folder / row["mesh_path"])
+        else:
+            message = f"{row['status']} {row['reason']}: {row['message']}"
+            found[key] = Reconstruction(path=None, reason=MiccReason.NO_RECONSTRUCTION, message=message)
     return found
 
 

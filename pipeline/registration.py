@@ -16,11 +16,13 @@ from ops.errors import GanfitError
 from ops.mesh import Mesh, read_mesh, write_ply
 from ops.registration.register import Registration, RegistrationConfig, Template, register_scan
 from ops.registration.solver import Status as SolverStatus
+from pipeline.cluster import submission_id
 from pipeline.item_tasks import Row, TaskConfig, open_run, run_items, source_checksum
+from pipeline.lease import lease
 from pipeline.micc_schema import REGISTRATIONS, MiccReason, reason_of, write_rows
-from pipeline.run_record import Fingerprint
+from pipeline.run_record import Fingerprint, read_record
 from pipeline.schema import Status
-from pipeline.shards import locked
+from pipeline.storage import open_output
 
 TABLE_FILE = "registrations.parquet"
 TEMPLATE_FILE = "template.npz"
@@ -108,7 +110,9 @@ def register(
         OutputError: an output that cannot be used or continued.
     """
     items = [ScanItem(files=files) for files in find_scans(config.data, config.landmarks)]
-    with locked(config.output):
+    root = open_output(config.output)
+    read_record(root)
+    with lease(root, submission_id(), say) as fence:
         fingerprint = Fingerprint(
             configuration=asdict(config.registration),
             models={"template": template_checksum(template.template)},
@@ -116,7 +120,7 @@ def register(
             input=_input_checksum(items),
         )
         record: dict[str, Any] = {"kind": "register_micc", "data": str(config.data), "scans": len(items)}
-        store = open_run(config.output, fingerprint, record)
+        store = open_run(root, fence, fingerprint, record)
         template_path = config.output / TEMPLATE_FILE
         save_template(template, template_path)
         say(f"{len(items)} scans of {len({item.files.subject for item in items})} subjects")

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from pipeline.schema import Status
-from pipeline.shards import ShardStore, ShardSummary, write_atomically
+from pipeline.shards import ShardSummary, folder_of
+from pipeline.storage import Storage
 from pipeline.summary import RunSummary
 
+REPORT_FILE = "report/index.html"
+MAX_SHEETS = 200
+"""Contact sheets on the page; those of the newest shards."""
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd }
@@ -18,17 +21,32 @@ pre { background: #f5f5f5; padding: 1rem; overflow: auto }
 """
 
 
-def write_report(root: Path, summary: RunSummary, shards: Sequence[ShardSummary], record: Mapping[str, Any]) -> Path:
-    """Write the page and return its path; the sheets stay in the shards and are shown from there."""
-    folder = root / "report"
-    folder.mkdir(exist_ok=True)
+def write_report(
+    root: Storage,
+    summary: RunSummary,
+    shards: Sequence[ShardSummary],
+    record: Mapping[str, Any],
+    superseded: Mapping[int, frozenset[str]],
+) -> str:
+    """Write the page and return where it is; the sheets stay in the shards and are shown from there.
+
+    Args:
+        root: the output.
+        summary: its totals.
+        shards: all that are committed.
+        record: content of run.json.
+        superseded: shards with rows that are no longer current, and whose.
+    """
     labels = sorted({*summary.frames, *summary.identities}, key=lambda label: (label.split()[0] != Status.OK, label))
     rows = "".join(
         f"<tr><td>{escape(label)}</td><td>{summary.frames.get(label, 0)}</td>"
         f"<td>{summary.identities.get(label, 0)}</td></tr>"
         for label in labels
     )
-    sheets = "".join(_sheet(root, shard) for shard in shards)
+    shown = [shard for shard in shards if len(superseded.get(shard.shard, ())) < sum(shard.identities.values())]
+    sheets = "".join(_sheet(shard, superseded.get(shard.shard, frozenset())) for shard in shown[-MAX_SHEETS:])
+    if len(shown) > MAX_SHEETS:
+        sheets = f"<p>The contact sheets of the {MAX_SHEETS} newest shards:</p>{sheets}"
     configuration = {name: record.get(name) for name in ("fingerprint", "configuration", "models", "versions")}
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Reconstructions</title>'
@@ -39,15 +57,16 @@ def write_report(root: Path, summary: RunSummary, shards: Sequence[ShardSummary]
         f"<details><summary>configuration</summary><pre>{escape(json.dumps(configuration, indent=2, default=str))}"
         f"</pre></details>{sheets}</html>"
     )
-    path = folder / "index.html"
-    write_atomically(path, page)
-    return path
+    root.write(REPORT_FILE, page.encode())
+    return f"{root}/{REPORT_FILE}"
 
 
-def _sheet(root: Path, shard: ShardSummary) -> str:
-    source = f"../{ShardStore(root).path(shard.shard).relative_to(root).as_posix()}/contact_sheet.png"
+def _sheet(shard: ShardSummary, superseded: frozenset[str]) -> str:
+    source = f"../{folder_of(shard.shard)}/contact_sheet.png"
     counts = ", ".join(f"{count} {label}" for label, count in shard.frames.items())
+    people = ", ".join(sorted(superseded))
+    remark = f"<p>Superseded by a later shard: {escape(people)}</p>" if people else ""
     return (
-        f"<h2>Shard {shard.shard:05d}</h2><p>{escape(counts)}</p>"
+        f"<h2>Shard {shard.shard:05d}</h2><p>{escape(counts)}</p>{remark}"
         f'<img loading="lazy" src="{source}" alt="contact sheet of shard {shard.shard}">'
     )

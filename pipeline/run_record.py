@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ops.errors import FingerprintMismatchError, OutputError
-from pipeline.shards import ShardStore, write_atomically
+from pipeline.lease import FOLDER as LEASE_FOLDER
+from pipeline.shards import ShardSummary
+from pipeline.storage import Storage
 
 RUN_FILE = "run.json"
 _CODE_PACKAGES = ("ops", "evaluation", "pipeline")
@@ -27,8 +29,8 @@ class Fingerprint:
     """Name, kind and sha256 of every model; paths are no part of it."""
     code: str
     """Checksum of this project's source."""
-    input: str
-    """Checksum of the plan: which item is in which shard."""
+    input: str = ""
+    """Checksum of the input, where a run cannot go on with another one."""
 
     def parts(self) -> dict[str, Any]:
         """As stored in run.json."""
@@ -62,43 +64,57 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def read_record(root: Path) -> dict[str, Any] | None:
+def read_record(root: Storage) -> dict[str, Any] | None:
     """The content of run.json; None in a new folder.
 
     Raises:
         OutputError: the folder holds other things than a run, or its run.json cannot be read.
     """
-    path = root / RUN_FILE
-    if not path.exists():
-        foreign = [entry.name for entry in root.iterdir() if entry.name != ".lock"] if root.is_dir() else []
+    try:
+        return json.loads(root.read(RUN_FILE))
+    except FileNotFoundError:
+        foreign = _foreign(root)
         if foreign:
             raise OutputError(
                 f"expected a new or empty folder, or one with a {RUN_FILE}, as output; {root} holds "
                 f"{', '.join(sorted(foreign)[:5])}: choose another output"
-            )
+            ) from None
         return None
-    try:
-        return json.loads(path.read_text())
+    except NotADirectoryError as error:
+        raise OutputError(f"expected a folder that can be written as output, got {root}: {error.strerror}") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path} cannot be read ({error}): choose another output") from error
+        raise OutputError(f"{root}/{RUN_FILE} cannot be read ({error}): choose another output") from error
 
 
-def check_continuable(root: Path, record: Mapping[str, Any] | None, fingerprint: Fingerprint) -> None:
+def _foreign(root: Storage) -> list[str]:
+    try:
+        return [entry.name for entry in root.entries() if entry.name != LEASE_FOLDER]
+    except OSError as error:
+        raise OutputError(f"expected a folder that can be written as output, got {root}: {error}") from error
+
+
+def check_continuable(
+    root: Storage,
+    record: Mapping[str, Any] | None,
+    fingerprint: Fingerprint,
+    committed: Mapping[int, ShardSummary],
+) -> None:
     """Whether this run may add to the folder: the same fingerprint, or no shard yet.
 
     Raises:
         FingerprintMismatchError: naming what differs.
     """
-    store = ShardStore(root)
-    committed = store.indices()
     if record is None or not committed:
         return
     old = record.get("fingerprint_parts", {})
     differences = list(_differences(old, fingerprint.parts(), ""))
-    for index in committed:
-        summary = store.summary(index)
-        if not differences and summary is not None and summary.fingerprint != fingerprint.digest():
-            differences = [f"shard {index:05d} has fingerprint {summary.fingerprint}"]
+    digest = fingerprint.digest()
+    if not differences:
+        differences = [
+            f"shard {index:05d} has fingerprint {summary.fingerprint}"
+            for index, summary in committed.items()
+            if summary.fingerprint != digest
+        ]
     if differences:
         listed = "\n".join(f"  {line}" for line in differences[:12])
         raise FingerprintMismatchError(
@@ -107,9 +123,9 @@ def check_continuable(root: Path, record: Mapping[str, Any] | None, fingerprint:
         )
 
 
-def write_record(root: Path, record: Mapping[str, Any]) -> None:
+def write_record(root: Storage, record: Mapping[str, Any]) -> None:
     """Replace run.json."""
-    write_atomically(root / RUN_FILE, json.dumps(record, indent=2, sort_keys=True, default=str))
+    root.write(RUN_FILE, json.dumps(record, indent=2, sort_keys=True, default=str).encode())
 
 
 def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
@@ -117,10 +133,7 @@ def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
         for key in sorted(set(old) | set(new)):
             yield from _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
     elif old != new:
-        meaning = {
-            "input": "the input: which files there are, --limit or --shard-size",
-            "code": "the version of this program",
-        }.get(name)
+        meaning = {"input": "the input", "code": "the version of this program"}.get(name)
         yield meaning or f"{name}: {_short(old)} before, {_short(new)} now"
 
 

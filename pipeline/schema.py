@@ -67,7 +67,10 @@ ITEMS = pa.schema(
         ("surplus", pa.bool_()),
     ]
 )
-"""One row an input file: what the planner hands to the first stage."""
+"""One row an input file, as the first stage reads it from the plan."""
+
+PENDING = pa.schema([("shard", pa.int32())])
+"""One row a shard to do: all that travels from the driver to the workers."""
 
 _SOURCE = [
     ("image_id", pa.string()),

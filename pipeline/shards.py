@@ -1,28 +1,27 @@
-"""Shards on disk: one exists complete, or it does not exist.
+"""The shards of an output: complete folders, numbered.
 
 ::
 
     OUT/run.json
     OUT/shards/00042/identities.parquet  frames.parquet  meshes/  textures/  contact_sheet.png  _SUCCESS.json
-    OUT/shards/.tmp-00042-1f0c9a2b       being written; a leftover of a run that was killed
-    OUT/attempts/00042                   one line each time work on the shard began
+
+A shard is committed when its `_SUCCESS.json` exists, which names its files and their sizes; see `pipeline.folders` for
+how that is made sure of.
 """
 
-import fcntl
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from ops.errors import OutputError
+from pipeline.folders import CommittedFolders
+from pipeline.lease import Fence
+from pipeline.storage import Storage
 
 SUCCESS_NAME = "_SUCCESS.json"
-_TEMPORARY = ".tmp-"
+SHARDS = "shards"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +38,24 @@ class ShardSummary:
     """Images and sampled frames by `status` or `status reason`."""
     fit_seconds: float
     """Time a fit worker was busy with the shard."""
+    device: str = ""
+    """What the fit ran on: cpu or cuda."""
 
     def to_json(self) -> str:
-        """The content of `_SUCCESS.json`."""
+        """The content of `_SUCCESS.json`, to which the commit adds the `files` and their sizes."""
         return json.dumps(asdict(self), indent=2, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str | bytes) -> Self:
         """The inverse of `to_json`.
 
         Raises:
             ValueError: the text is no summary.
         """
+        content: Any = json.loads(text)
         try:
-            return cls(**json.loads(text))
-        except TypeError as error:
+            return cls(**{name: value for name, value in content.items() if name != "files"})
+        except (AttributeError, TypeError) as error:
             raise ValueError(str(error)) from error
 
 
@@ -61,113 +63,77 @@ class ShardSummary:
 class ShardStore:
     """The shards of one output folder."""
 
-    root: Path
+    root: Storage
+    fence: Fence | None = None
+    """Asked before each commit; None where nobody else can write."""
 
     @property
-    def folder(self) -> Path:
-        """Where the shards are."""
-        return self.root / "shards"
-
-    def path(self, index: int) -> Path:
-        """The folder of a committed shard."""
-        return self.folder / f"{index:05d}"
+    def folders(self) -> CommittedFolders:
+        """The shards as committed folders."""
+        return CommittedFolders(root=self.root, parent=SHARDS, marker=SUCCESS_NAME, fence=self.fence)
 
     def summary(self, index: int) -> ShardSummary | None:
         """What a committed shard holds; None where there is no such shard.
 
         Raises:
-            OutputError: the folder exists without a readable `_SUCCESS.json`.
+            OutputError: its `_SUCCESS.json` is damaged, or, on a disk, missing from its folder.
         """
-        path = self.path(index)
+        return self._parsed(name_of(index), self.folders.read(name_of(index)))
+
+    def finish(self, index: int) -> ShardSummary | None:
+        """As `summary`; a commit that was interrupted in an object store is brought to its end."""
+        return self._parsed(name_of(index), self.folders.finish(name_of(index)))
+
+    def summaries(self) -> dict[int, ShardSummary]:
+        """All committed shards, ascending: one listing, and one small file a shard.
+
+        Raises:
+            OutputError: as `summary`.
+        """
+        found = (self._parsed(name, text) for name, text in self.folders.read_all().items() if name.isdigit())
+        return {summary.shard: summary for summary in found if summary is not None}
+
+    def _parsed(self, name: str, text: bytes | None) -> ShardSummary | None:
         try:
-            return ShardSummary.from_json((path / SUCCESS_NAME).read_text())
-        except (OSError, ValueError) as error:
-            if not path.exists():
-                return None
-            raise OutputError(
-                f"{path} has no readable {SUCCESS_NAME} ({error}): shards are complete or absent, so this folder was "
-                "altered or partly copied; delete it to have the shard made again"
-            ) from error
+            return None if text is None else ShardSummary.from_json(text)
+        except ValueError as error:
+            raise self.folders.damaged(name, error) from error
 
-    def indices(self) -> list[int]:
-        """The committed shards, ascending."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
-
-    def remove_leftovers(self) -> int:
-        """Delete what killed runs left half written, and say how many."""
-        leftovers = list(self.folder.glob(f"{_TEMPORARY}*")) if self.folder.is_dir() else []
-        for path in leftovers:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(leftovers)
+    def remove_leftovers(self, committed: Iterable[int]) -> int:
+        """Finish or delete what killed runs left half written, and say how many they were."""
+        return self.folders.remove_leftovers(map(name_of, committed))
 
     @contextmanager
     def writing(self, index: int) -> Generator[Path]:
-        """A temporary folder that becomes the shard when the block ends well, and vanishes otherwise.
+        """A local folder that becomes the shard when the block ends well, and vanishes otherwise.
 
-        Where the same shard was committed meanwhile (a retried task), the first one stays.
+        The block leaves a `_SUCCESS.json` in it. Where the same shard was committed meanwhile, the first one stays.
+
+        Raises:
+            LeaseLostError: another driver has taken over the output; nothing was committed.
         """
-        temporary = self.folder / f"{_TEMPORARY}{index:05d}-{uuid.uuid4().hex[:8]}"
-        temporary.mkdir(parents=True)
-        try:
-            yield temporary
-            _flush(temporary)
-            try:
-                temporary.rename(self.path(index))
-            except OSError:
-                if self.summary(index) is None:
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-    def record_attempt(self, index: int) -> int:
-        """Note that work on the shard begins, and return how often it has begun.
-
-        A shard that kills its worker is retried for ever by the scheduler; this count outlives the workers.
-        """
-        path = self.root / "attempts" / f"{index:05d}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        return len(path.read_text().splitlines())
+        with self.folders.writing(name_of(index)) as folder:
+            yield folder
+            _name_files(folder)
 
 
-@contextmanager
-def locked(root: Path) -> Generator[None]:
-    """Hold the output folder for one driver; the lock dies with the process.
-
-    Raises:
-        OutputError: the folder cannot be made or written, or another run holds it.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        file = (root / ".lock").open("w")
-    except OSError as error:
-        raise OutputError(f"expected a folder that can be written as output, got {root}: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"another run is writing to {root}: wait for it, or choose another output") from error
-        except OSError:
-            pass  # a file system without locks
-        yield
+def name_of(index: int) -> str:
+    """The name of a shard's folder."""
+    return f"{index:05d}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def folder_of(index: int) -> str:
+    """The folder of a shard, relative to the output."""
+    return f"{SHARDS}/{name_of(index)}"
 
 
-def _flush(folder: Path) -> None:
-    """Bring the files to the disk before the rename that declares them complete."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+def _name_files(folder: Path) -> None:
+    """Write into `_SUCCESS.json` which files there are."""
+    marker = folder / SUCCESS_NAME
+    files = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != marker
+    }
+    content: dict[str, Any] = json.loads(marker.read_bytes())
+    marker.write_text(json.dumps(content | {"files": files}, indent=2, sort_keys=True))

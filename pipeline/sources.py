@@ -2,65 +2,32 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
-from urllib.parse import quote_from_bytes, unquote, urlsplit
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pathlib import Path
+from typing import NamedTuple, get_args
+from urllib.parse import quote_from_bytes, unquote
 
 from evaluation.micc import find_videos
 from ops.errors import ConfigurationError
+from pipeline.listing import Item, Kind, Layout, Listing, kind_of, table_of
 from pipeline.locations import location_of
+from pipeline.manifests import list_manifest
 from pipeline.names import stable_id
+from pipeline.storage import Storage, open_storage, resolve
 
-Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "manifest", "micc"]
-Kind = Literal["image", "video"]
-
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
-)
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mjpg", ".mjpeg", ".wmv", ".flv", ".ts", ".mts")
-) | {".3gp", ".ogv"}
+_MANIFEST_SUFFIXES = (".parquet", ".pq")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One input file, and the person it shows."""
+class _File(NamedTuple):
+    """A file of the input; size and time are None where they cannot be had."""
 
-    item_id: str
-    """Depends on the relative path or manifest row alone; safe as a file name."""
-    identity_id: str
-    """Folder name, the manifest's own value, or the item's id where a file is a person of its own."""
-    uri: str
-    """As reported in the tables."""
-    location: str
-    """Where to read it: an absolute path, a file URI or a remote URI."""
-    kind: Kind
-
-    @property
-    def stem(self) -> str:
-        """The person's file name in the output, without suffix."""
-        return self.identity_id if self.identity_id == self.item_id else stable_id(self.identity_id, self.identity_id)
+    relative: str
+    """With `/` between parts."""
+    size_bytes: int | None
+    modified_ns: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """The items of an input, and what was left out."""
-
-    items: tuple[Item, ...]
-    layout: Layout
-    """The layout that was used; never `auto`."""
-    skipped: int
-    """Files that are not of the wanted kind."""
-    duplicates: int
-    """Manifest rows that repeat an earlier one."""
-
-
-def list_input(path: Path, layout: Layout = "auto") -> Listing:
-    """List a folder, a single file or a Parquet manifest.
+def list_input(source: Path | str, layout: Layout = "auto") -> Listing:
+    """List a folder, a single file or a Parquet manifest, on a disk or in an object store.
 
     - `images`, `videos`, `mixed`: every photo, every clip, or both, is a person of its own, at any depth.
     - `identity-folders`: every sub-folder is a person, with all photos and clips below it; files beside the
@@ -70,79 +37,103 @@ def list_input(path: Path, layout: Layout = "auto") -> Listing:
     - `auto`: a manifest for a .parquet file; `identity-folders` where media lie in sub-folders only; else `mixed`.
 
     Raises:
-        ConfigurationError: the path does not exist, has no media, or does not have the layout.
+        ConfigurationError: the path does not exist, cannot be listed, has no media, or does not have the layout.
     """
     if layout not in get_args(Layout):
         raise ConfigurationError(f"expected a layout out of {', '.join(get_args(Layout))}, got {layout!r}")
-    if not path.exists():
-        raise ConfigurationError(f"expected a folder, a file or a Parquet manifest as input, but {path} does not exist")
-    is_manifest = path.is_file() and path.suffix.lower() in (".parquet", ".pq")
+    storage = open_storage(source)
+    is_file = _is_file(storage)
+    is_manifest = is_file and str(storage).lower().endswith(_MANIFEST_SUFFIXES)
     if layout == "manifest" or (layout == "auto" and is_manifest):
-        return _list_manifest(path)
+        return list_manifest(storage.uri)
     if is_manifest:
-        raise ConfigurationError(f"{path} is a Parquet manifest: expected layout auto or manifest, got {layout}")
-    listing = _list_micc(path.absolute()) if layout == "micc" else _list_files(path.absolute(), layout)
-    if not listing.items:
+        raise ConfigurationError(f"{storage} is a Parquet manifest: expected layout auto or manifest, got {layout}")
+    if layout == "micc":
+        if storage.local is None:
+            raise ConfigurationError(f"{storage}: the layout micc is read from disks only, expected a folder")
+        listing = _list_micc(storage.local)
+    else:
+        listing = _list_files(storage, is_file, layout)
+    if not listing.items.num_rows:
         raise ConfigurationError(
-            f"expected photos or videos in {path}, found none (layout {listing.layout}, {listing.skipped} other files)"
+            f"expected photos or videos in {storage}, found none "
+            f"(layout {listing.layout}, {listing.skipped} other files)"
         )
     return listing
 
 
-def kind_of(name: str) -> Kind | None:
-    """Photo, video or neither, by the suffix of a file name."""
-    suffix = os.path.splitext(name)[1].lower()
-    if suffix in IMAGE_SUFFIXES:
-        return "image"
-    return "video" if suffix in VIDEO_SUFFIXES else None
+def _is_file(storage: Storage) -> bool:
+    path = storage.local
+    if path is not None:
+        exists, is_file = path.exists(), path.is_file()
+    else:
+        try:
+            filesystem, name = resolve(storage.uri)
+            info = filesystem.get_file_info(name)
+        except OSError as error:
+            raise ConfigurationError(f"{storage}: the input cannot be reached ({error})") from error
+        exists, is_file = info.type.name != "NotFound", info.is_file
+    if not exists:
+        raise ConfigurationError(
+            f"expected a folder, a file or a Parquet manifest as input, but {storage} does not exist"
+        )
+    return is_file
 
 
-def _list_files(root: Path, layout: Layout) -> Listing:
-    folder, relatives = (root, sorted(_walk(root))) if root.is_dir() else (root.parent, [PurePosixPath(root.name)])
-    media: list[tuple[PurePosixPath, Kind]] = [
-        (relative, kind) for relative in relatives if (kind := kind_of(relative.name)) is not None
-    ]
+def _list_files(storage: Storage, is_file: bool, layout: Layout) -> Listing:
+    folder, files = _single(storage) if is_file else (storage, _files(storage))
+    media: list[tuple[_File, Kind]] = [(file, kind) for file in files if (kind := kind_of(file.relative)) is not None]
     if layout == "auto":
-        nested = bool(media) and all(len(relative.parts) > 1 for relative, _ in media)
+        nested = bool(media) and all("/" in file.relative for file, _ in media)
         layout = "identity-folders" if nested else "mixed"
     only = {"images": "image", "videos": "video"}.get(layout)
-    items = [
-        _file_item(folder, relative, kind, layout == "identity-folders")
-        for relative, kind in media
-        if only in (None, kind)
-    ]
-    return Listing(items=tuple(items), layout=layout, skipped=len(relatives) - len(items), duplicates=0)
+    media = [(file, kind) for file, kind in media if only in (None, kind)]
+    table = table_of(_file_items(folder, media, layout == "identity-folders"))
+    return Listing(items=table, layout=layout, skipped=len(files) - len(media), duplicates=0)
 
 
-def _file_item(folder: Path, relative: PurePosixPath, kind: Kind, person_by_folder: bool) -> Item:
-    location = location_of(folder / relative)
-    by_folder = person_by_folder and len(relative.parts) > 1
-    readable = "-".join((*relative.parts[-2:-1], relative.stem))
-    item_id = stable_id(str(relative), readable)
-    return Item(
-        item_id=item_id,
-        identity_id=_printable(str(relative).split("/")[0]) if by_folder else item_id,
-        uri=location,
-        location=location,
-        kind=kind,
-    )
+def _file_items(folder: Storage, media: Iterable[tuple[_File, Kind]], person_by_folder: bool) -> Iterator[Item]:
+    for file, kind in media:
+        relative = file.relative
+        parts = relative.split("/")
+        by_folder = person_by_folder and len(parts) > 1
+        readable = "-".join((*parts[-2:-1], os.path.splitext(parts[-1])[0]))
+        item_id = stable_id(relative, readable)
+        if folder.local is not None:
+            uri = location = location_of(folder.local / relative)
+        else:
+            uri, location = folder.location(relative, public=True), folder.location(relative)
+        yield Item(
+            item_id=item_id,
+            identity_id=_printable(parts[0]) if by_folder else item_id,
+            uri=uri,
+            location=location,
+            kind=kind,
+            size_bytes=file.size_bytes,
+            modified_ns=file.modified_ns,
+        )
 
 
 def _list_micc(root: Path) -> Listing:
     """The three clips of every subject, each an identity of its own; clips that are not there have no item."""
-    videos = find_videos(root)
-    items = [
-        Item(
-            item_id=stable_id(str(video.video_path.relative_to(root)), identity_id),
-            identity_id=identity_id,
-            uri=location_of(video.video_path),
-            location=location_of(video.video_path),
-            kind="video",
+    items: list[Item] = []
+    for video in find_videos(root):
+        if video.video_path is None:
+            continue
+        identity_id = f"{video.subject}/{video.setting.value}"
+        location, found = location_of(video.video_path), video.video_path.stat()
+        items.append(
+            Item(
+                item_id=stable_id(str(video.video_path.relative_to(root)), identity_id),
+                identity_id=identity_id,
+                uri=location,
+                location=location,
+                kind="video",
+                size_bytes=found.st_size,
+                modified_ns=found.st_mtime_ns,
+            )
         )
-        for video in videos
-        if video.video_path is not None and (identity_id := f"{video.subject}/{video.setting.value}")
-    ]
-    return Listing(items=tuple(items), layout="micc", skipped=0, duplicates=0)
+    return Listing(items=table_of(items), layout="micc", skipped=0, duplicates=0)
 
 
 def _printable(name: str) -> str:
@@ -154,11 +145,34 @@ def _printable(name: str) -> str:
     return name
 
 
-def _walk(root: Path) -> Iterator[PurePosixPath]:
-    """Relative paths of all files, each folder once: real folders first, then what is reached by links alone."""
+def _single(storage: Storage) -> tuple[Storage, list[_File]]:
+    """A file's folder, and the file."""
+    uri, mark, query = storage.uri.partition("?") if storage.local is None else (storage.uri, "", "")
+    parent, _, name = uri.rpartition("/")
+    if storage.local is not None:
+        found = storage.local.stat()
+        return Storage(parent or "/"), [_File(name, found.st_size, found.st_mtime_ns)]
+    filesystem, path = resolve(storage.uri)
+    info = filesystem.get_file_info(path)
+    return Storage(parent + mark + query), [_File(unquote(name), info.size, info.mtime_ns)]
+
+
+def _files(storage: Storage) -> list[_File]:
+    """All files at any depth, in the order of their paths."""
+    if storage.local is not None:
+        return sorted(_walk(storage.local))
+    try:
+        entries = storage.entries(recursive=True)
+    except OSError as error:
+        raise ConfigurationError(f"{storage}: the folder cannot be listed ({error})") from error
+    return sorted(_File(entry.name, entry.size, entry.modified_ns or None) for entry in entries if entry.is_file)
+
+
+def _walk(root: Path) -> Iterator[_File]:
+    """All files, each folder once: real folders first, then what is reached by links alone."""
     seen: set[tuple[int, int]] = set()
-    pending = [PurePosixPath()]
-    links: list[PurePosixPath] = []
+    pending = [""]
+    links: list[str] = []
     while pending or links:
         relative = pending.pop() if pending else links.pop(0)
         try:
@@ -170,12 +184,21 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
         except OSError as error:
             raise ConfigurationError(f"{root / relative}: the folder cannot be listed ({error.strerror})") from error
         for entry in entries:
+            name = f"{relative}/{entry.name}" if relative else entry.name
             if entry.is_dir(follow_symlinks=False):
-                pending.append(relative / entry.name)
+                pending.append(name)
             elif entry.is_symlink() and _is_folder(entry):
-                links.append(relative / entry.name)
+                links.append(name)
             else:
-                yield relative / entry.name
+                yield _stated(name, entry)
+
+
+def _stated(relative: str, entry: os.DirEntry[str]) -> _File:
+    try:
+        found = entry.stat()
+    except OSError:  # a link to nowhere: listed, and found unreadable later
+        return _File(relative, None, None)
+    return _File(relative, found.st_size, found.st_mtime_ns)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -183,50 +206,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def _list_manifest(path: Path) -> Listing:
-    table = _read_manifest(path)
-    rows = zip(*(table.column(name).to_pylist() for name in ("uri", "identity_id", "kind")), strict=True)
-    items = {item.item_id: item for item in _manifest_items(path, rows)}
-    if not items:
-        raise ConfigurationError(f"{path}: the manifest has no rows")
-    return Listing(items=tuple(items.values()), layout="manifest", skipped=0, duplicates=table.num_rows - len(items))
-
-
-def _read_manifest(path: Path) -> pa.Table:
-    try:
-        table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigurationError(f"{path}: not a readable Parquet manifest ({error})") from error
-    if "uri" not in table.column_names:
-        raise ConfigurationError(
-            f"{path}: expected columns uri and optionally identity_id and kind, found {', '.join(table.column_names)}"
-        )
-    columns: list[pa.ChunkedArray] = []
-    for name in ("uri", "identity_id", "kind"):
-        column = table.column(name) if name in table.column_names else pa.chunked_array([pa.nulls(table.num_rows)])
-        try:
-            columns.append(column.cast(pa.string()))
-        except pa.ArrowException as error:
-            raise ConfigurationError(f"{path}: expected text in column {name}, found {column.type}") from error
-    return pa.table(columns, names=["uri", "identity_id", "kind"])
-
-
-def _manifest_items(path: Path, rows: Iterable[tuple[str | None, str | None, str | None]]) -> Iterator[Item]:
-    folder = path.absolute().parent
-    for number, (uri, identity, kind) in enumerate(rows):
-        if not uri:
-            raise ConfigurationError(f"{path}: row {number} has no uri")
-        if kind not in (None, "", "image", "video"):
-            raise ConfigurationError(f"{path}: row {number}: expected kind image or video, got {kind!r}")
-        remote = "://" in uri
-        name = unquote(urlsplit(uri).path) if remote else uri
-        item_id = stable_id(f"{uri}\0{identity or ''}", PurePosixPath(name).stem)
-        yield Item(
-            item_id=item_id,
-            identity_id=identity or item_id,
-            uri=uri,
-            location=uri if remote else str(folder / uri),
-            kind="video" if kind == "video" or (not kind and kind_of(name) == "video") else "image",
-        )

@@ -97,11 +97,11 @@ def run_stage(stage: Stage, loaded: Any, table: pa.Table) -> pa.Table:
     except StageFailure:
         raise
     except Exception as error:
-        items = ", ".join(sorted(entered)[:8]) + (", ..." if len(entered) > 8 else "")
+        items = ", ".join(sorted(entered)[:8]) + (", ..." if len(entered) > 8 else "") or "a shard's number"
         raise StageFailure(f"{_name(stage)} on {items}: {type(error).__name__}: {error}") from error
     if not result.schema.equals(stage.outputs):
         raise StageFailure(f"{_name(stage)}: expected columns {stage.outputs}, got {result.schema}")
-    if "item_id" in result.column_names and (lost := entered ^ _item_ids(result)):
+    if entered and "item_id" in result.column_names and (lost := entered ^ _item_ids(result)):
         raise StageFailure(f"{_name(stage)} lost or made up the items {', '.join(sorted(lost))}")
     return result
 
@@ -161,7 +161,7 @@ def use_threads(count: int) -> None:
 
 
 def _item_ids(table: pa.Table) -> set[str]:
-    return set(table.column("item_id").to_pylist())
+    return set(table.column("item_id").to_pylist()) if "item_id" in table.column_names else set()
 
 
 def _name(stage: Stage) -> str:

@@ -11,11 +11,12 @@ from pipeline.shards import ShardSummary
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """Totals over all shards of an output, and the pace of the run that finished it."""
+    """Totals over the current rows of an output, and the pace of the run that finished it."""
 
     items: int
-    """Input files in committed shards."""
+    """Input files in committed shards, by the newest plan of every person."""
     planned_items: int
+    """Input files in the newest plan of every person."""
     identities: Mapping[str, int]
     frames: Mapping[str, int]
     new_frames_ok: int
@@ -45,6 +46,11 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         """As stored in run.json."""
         return asdict(self) | {"faces_per_minute": self.faces_per_minute, "utilisation": self.utilisation}
+
+
+def label_of(status: str, reason: str) -> str:
+    """How a status and its reason are counted and printed."""
+    return f"{status} {reason}".strip()
 
 
 def count_ok(counts: Mapping[str, int]) -> int:

@@ -21,8 +21,12 @@ from ops.weights.bundle import ModelBundle
 from pipeline.logs import log_event
 from pipeline.metrics import record_commit
 from pipeline.models import LOSS_NAMES, load_fit_models
+from pipeline.planner import block_of
+from pipeline.plans import PlannedShards, read_plans
 from pipeline.schema import (
     COMMITTED,
+    ITEMS,
+    PENDING,
     ModelSizes,
     Status,
     fitted_schema,
@@ -31,6 +35,8 @@ from pipeline.schema import (
 )
 from pipeline.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.stage import Stage, naming
+from pipeline.storage import Storage, open_storage
+from pipeline.summary import label_of
 
 MeshFormat = Literal["glb", "obj", "ply"]
 MESH_WRITERS = {"glb": mesh_io.write_glb, "obj": mesh_io.write_obj, "ply": mesh_io.write_ply}
@@ -40,9 +46,9 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class WriteShard:
-    """Writes a whole shard and renames it into place; gives its summary."""
+    """Writes a whole shard and commits it; gives the summary of the one that is committed."""
 
-    root: Path
+    store: ShardStore
     bundle: ModelBundle
     sizes: ModelSizes
     device: str
@@ -68,8 +74,8 @@ class WriteShard:
     def __call__(self, loaded: MorphableModel, table: pa.Table) -> pa.Table:
         """Write one block as one shard."""
         rows: list[Row] = table.to_pylist()
-        store, index = ShardStore(self.root), int(rows[0]["shard"])
-        with store.writing(index) as folder:
+        index = int(rows[0]["shard"])
+        with self.store.writing(index) as folder:
             people = [self._write_identity(loaded, folder, rows_of) for rows_of in _by_identity(rows)]
             frames = table.select(frames_schema(self.sizes, LOSS_NAMES).names)
             pq.write_table(frames, folder / "frames.parquet")
@@ -84,11 +90,14 @@ class WriteShard:
                 identities=_counts(people),
                 frames=_counts(rows),
                 fit_seconds=sum(person["fit_seconds"] or 0.0 for person in people),
+                device=self.device,
             )
             (folder / SUCCESS_NAME).write_text(summary.to_json())
         record_commit(summary.frames, summary.identities, [p["fit_seconds"] for p in people if p["n_ok"]])
         log_event("committed", shard=index, frames=summary.frames, fit_seconds=round(summary.fit_seconds, 3))
-        return committed_row(summary)
+        committed = self.store.summary(index)
+        assert committed is not None
+        return committed_row(committed)
 
     def _write_identity(self, shape: MorphableModel, folder: Path, rows: Sequence[Row]) -> Row:
         fitted = [row for row in rows if row["status"] == Status.OK]
@@ -130,7 +139,7 @@ class WriteShard:
 class CommitOnce:
     """Stages that end in a committed shard; a retry of a committed one does nothing."""
 
-    root: Path
+    store: ShardStore
     stage: Stage
 
     @property
@@ -149,7 +158,7 @@ class CommitOnce:
 
     def __call__(self, loaded: Any, table: pa.Table) -> pa.Table:
         """Process one block, unless its shard exists."""
-        summary = ShardStore(self.root).summary(int(table.column("shard")[0].as_py()))
+        summary = self.store.finish(int(table.column("shard")[0].as_py()))
         return committed_row(summary) if summary else self.stage(loaded, table)
 
 
@@ -176,18 +185,38 @@ class RehearseWriting:
     def __call__(self, loaded: MorphableModel, table: pa.Table) -> pa.Table:
         """Write one block for nothing."""
         with TemporaryDirectory(prefix="ganfit-") as scratch:
-            replace(self.stage, root=Path(scratch))(loaded, table)
+            replace(self.stage, store=ShardStore(open_storage(Path(scratch))))(loaded, table)
         return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenShard:
+    """From a shard's number to its planned items, which it reads from the stored plan."""
+
+    root: Storage
+
+    @property
+    def inputs(self) -> pa.Schema:
+        """The number of a shard."""
+        return PENDING
+
+    @property
+    def outputs(self) -> pa.Schema:
+        """Planned items."""
+        return ITEMS
+
+    def load(self) -> PlannedShards:
+        """The plans of the output."""
+        return PlannedShards(read_plans(self.root))
+
+    def __call__(self, loaded: PlannedShards, table: pa.Table) -> pa.Table:
+        """Read one block's items."""
+        return block_of(loaded.rows(int(table.column("shard")[0].as_py())))
 
 
 def committed_row(summary: ShardSummary) -> pa.Table:
     """A summary as the pipeline's last table."""
     return pa.table({"shard": [summary.shard], "summary": [summary.to_json()]}, schema=COMMITTED)
-
-
-def label_of(status: str, reason: str) -> str:
-    """How a status and its reason are counted and printed."""
-    return f"{status} {reason}".strip()
 
 
 def _counts(rows: Sequence[Row]) -> dict[str, int]:

@@ -1,6 +1,9 @@
 """A local Ray for the whole session, and small input files."""
 
+import logging
+import threading
 from collections.abc import Callable, Generator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +11,17 @@ import av
 import numpy as np
 import pytest
 import torch
+from moto.server import DomainDispatcherApplication, create_backend_app
 from PIL import Image
+from pyarrow.fs import S3FileSystem
+from werkzeug.serving import make_server
 
 from ops.morphable_model import ModelMetadata, MorphableModel
 from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.cluster import ClusterConfig, ray_session
-from pipeline.sources import Item
+from pipeline.listing import Item
+from pipeline.names import stable_id
+from pipeline.storage import Storage, open_storage
 
 WritePhoto = Callable[..., Path]
 
@@ -68,9 +76,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_item() -> Callable[..., Item]:
     def make(name: str, identity: str | None = None, kind: Any = "image", location: str = "") -> Item:
-        return Item(
-            item_id=f"{name}-id", identity_id=identity or f"{name}-id", uri=name, location=location or name, kind=kind
-        )
+        item_id = stable_id(name, name)
+        return Item(item_id=item_id, identity_id=identity or item_id, uri=name, location=location or name, kind=kind)
 
     return make
 
@@ -105,3 +112,61 @@ def tiny_shape() -> MorphableModel:
             name="grid", licence="none", source="made here", uv_layout="grid", expression_kind="gaussian"
         ),
     )
+
+
+class CountingServer:
+    """An S3 server on the loopback interface that remembers its requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        app = DomainDispatcherApplication(create_backend_app)
+
+        def counted(environ: dict[str, Any], start_response: Any) -> Any:
+            self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}")
+            return app(environ, start_response)
+
+        self._server = make_server("127.0.0.1", 0, counted, threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Generator[CountingServer]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    environment = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    server = CountingServer()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment | {"AWS_ENDPOINT_URL": server.url}).items():
+            patch.setenv(name, value)
+        yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: CountingServer, request: pytest.FixtureRequest) -> str:
+    """URI of a new bucket on that server."""
+    name = f"b{blake2b(request.node.nodeid.encode(), digest_size=8).hexdigest()}"
+    S3FileSystem(endpoint_override=s3_server.url, allow_bucket_creation=True).create_dir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An output that does not exist yet, on a disk and in an object store."""
+    if request.param == "disk":
+        return open_storage(tmp_path / "out")
+    return open_storage(f"{request.getfixturevalue('bucket')}/some where/out")

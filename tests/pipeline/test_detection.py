@@ -12,7 +12,7 @@ from ops.errors import ConfigurationError
 from ops.weights.bundle import ModelBundle
 from pipeline.detection import DetectFaces, DetectionConfig, DetectionNetworks
 from pipeline.frames import ReadFrames
-from pipeline.planner import PlanConfig, plan_shards
+from pipeline.planner import PlanConfig, block_of, plan_shards
 from pipeline.schema import Frame, frames_from_table
 from pipeline.sources import list_input
 from pipeline.stage import run_stage
@@ -39,8 +39,8 @@ def detect(bundle: ModelBundle, networks: DetectionNetworks) -> Detect:
     """Rows of an input by `identity/file name`."""
 
     def run(path: Path, config: DetectionConfig | None = None) -> dict[str, Frame]:
-        (shard,) = plan_shards(list_input(path).items, PlanConfig(shard_size=100)).shards
-        images = run_stage(ReadFrames(), None, shard.table())
+        block = block_of(plan_shards(list_input(path).items, PlanConfig(shard_size=100)).rows())
+        images = run_stage(ReadFrames(), None, block)
         rows = frames_from_table(run_stage(stage(bundle, config or DetectionConfig()), networks, images))
         return {f"{row.identity_id}/{Path(row.uri).name}": row for row in rows}
 

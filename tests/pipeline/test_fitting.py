@@ -14,7 +14,7 @@ from pipeline.detection import DetectFaces, DetectionConfig
 from pipeline.fitting import FitFaces, batches, fit_input, seed_of, to_bytes
 from pipeline.frames import ReadFrames
 from pipeline.models import LOSS_NAMES, load_fit_models, model_sizes
-from pipeline.planner import PlanConfig, plan_shards
+from pipeline.planner import PlanConfig, block_of, plan_shards
 from pipeline.schema import ALIGNED, Frame, frames_from_table, table_from_frames
 from pipeline.sources import list_input
 from pipeline.stage import Fused, run_stage
@@ -72,7 +72,7 @@ def test_pictures_become_bytes_with_the_mask_as_opacity() -> None:
 @pytest.mark.slow
 def test_real_photos_are_fitted_and_one_with_broken_landmarks_fails_alone(bundle: ModelBundle, photo_dir: Path) -> None:
     folder = photo_dir / "congress"
-    (shard,) = plan_shards(list_input(folder).items, PlanConfig(shard_size=100, limit=1)).shards
+    block = block_of(plan_shards(list_input(folder).items, PlanConfig(shard_size=100, limit=1)).rows())
     prepare = Fused(
         stages=(
             ReadFrames(),
@@ -85,7 +85,7 @@ def test_real_photos_are_fitted_and_one_with_broken_landmarks_fails_alone(bundle
             AlignFaces(side_px=SIDE),
         )
     )
-    rows = frames_from_table(run_stage(prepare, prepare.load(), shard.table()))
+    rows = frames_from_table(run_stage(prepare, prepare.load(), block))
     assert len(rows) == 2
     broken = replace(rows[1], image_id="broken", landmarks_px=[float("nan")] * 136)
     rejected = replace(rows[0], image_id="rejected", status="rejected", reason="no_face")

@@ -4,29 +4,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from ops.photo import decode_photo
 from pipeline.frames import ReadFrames
-from pipeline.planner import PlanConfig, plan_shards
+from pipeline.planner import PlanConfig, block_of, plan_shards
 from pipeline.schema import Frame, frames_from_table
-from pipeline.sources import Item, list_input
+from pipeline.sources import list_input
 from pipeline.stage import run_stage
 
 WritePhoto = Callable[..., Path]
 
 
-def read(items: list[Item], frames: int = 5, **plan: Any) -> list[Frame]:
-    (shard,) = plan_shards(items, PlanConfig(shard_size=100, frames=frames, **plan)).shards
+def read(items: pa.Table, frames: int = 5, **plan: Any) -> list[Frame]:
+    block = block_of(plan_shards(items, PlanConfig(shard_size=100, frames=frames, **plan)).rows())
     stage = ReadFrames(frames=frames, clip_timeout_s=20)
     with stage.load() as decoder:
-        return frames_from_table(run_stage(stage, decoder, shard.table()))
+        return frames_from_table(run_stage(stage, decoder, block))
 
 
 def read_folder(folder: Path, frames: int = 5) -> dict[str, Frame]:
     """Rows of a folder by file name (of a clip: its last row)."""
-    return {Path(row.uri).name: row for row in read(list(list_input(folder, "mixed").items), frames)}
+    return {Path(row.uri).name: row for row in read(list_input(folder, "mixed").items, frames)}
 
 
 def test_a_photo_is_passed_on_as_it_came(tmp_path: Path, write_photo: WritePhoto) -> None:
@@ -38,7 +39,7 @@ def test_a_photo_is_passed_on_as_it_came(tmp_path: Path, write_photo: WritePhoto
 
 def test_a_clip_gives_its_frames(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "a.mp4").symlink_to(clip)
-    rows = read(list(list_input(tmp_path).items), frames=4)
+    rows = read(list_input(tmp_path).items, frames=4)
     assert [row.frame_index for row in rows] == [5, 15, 25, 35]
     assert [row.time_s for row in rows] == pytest.approx([0.25, 0.75, 1.25, 1.75])
     assert [row.image_id for row in rows] == [f"{row.item_id}-f{row.frame_index:06d}" for row in rows]
@@ -50,7 +51,7 @@ def test_a_clip_gives_its_frames(tmp_path: Path, clip: Path) -> None:
 def test_a_cut_clip_is_used_and_says_so(tmp_path: Path, clip: Path) -> None:
     data = clip.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 7 // 10])
-    rows = read(list(list_input(tmp_path).items))
+    rows = read(list_input(tmp_path).items)
     assert len(rows) == 5
     assert {(row.status, row.reason) for row in rows} == {("ok", "truncated_video")}
     assert all("frames decoded of 40 declared" in row.message for row in rows)
@@ -113,7 +114,7 @@ def test_a_very_large_file_travels_reencoded(tmp_path: Path) -> None:
 def test_surplus_images_are_rejected(tmp_path: Path, write_photo: WritePhoto) -> None:
     for number in range(4):
         write_photo(tmp_path / "anna" / f"{number}.png")
-    rows = read(list(list_input(tmp_path).items), max_images=3)
+    rows = read(list_input(tmp_path).items, max_images=3)
     assert [(row.status, row.reason) for row in rows] == [("ok", "")] * 3 + [("rejected", "surplus")]
 
 
@@ -147,9 +148,9 @@ def test_a_hung_or_crashing_decoder_costs_its_clip_alone(
         (folder / name).symlink_to(clip)
     monkeypatch.syspath_prepend(tmp_path / "hazards")
     stage = ReadFrames(frames=1, clip_timeout_s=2)
-    (shard,) = plan_shards(list_input(folder).items, PlanConfig(shard_size=100, frames=1)).shards
+    block = block_of(plan_shards(list_input(folder).items, PlanConfig(shard_size=100, frames=1)).rows())
     with stage.load() as decoder:
-        rows = {Path(row.uri).name: row for row in frames_from_table(run_stage(stage, decoder, shard.table()))}
+        rows = {Path(row.uri).name: row for row in frames_from_table(run_stage(stage, decoder, block))}
     assert {name: (row.status, row.reason) for name, row in rows.items()} == {
         "crash.mp4": ("failed", "worker_crash"),
         "good.mp4": ("ok", ""),

@@ -12,6 +12,7 @@ from pipeline.attempts import Attempts
 from pipeline.child_process import ChildCrashError, ChildProcess
 from pipeline.isolation import ATTEMPTS, Isolating, run_in_child, trial_name
 from pipeline.stage import StageFailure, run_stage
+from pipeline.storage import open_storage
 
 ROWS = pa.schema([(name, pa.string()) for name in ("identity_id", "item_id", "result")])
 INPUTS = ROWS.append(pa.field("shard", pa.int32()))
@@ -53,7 +54,9 @@ def give_up(rows: pa.Table, message: str) -> pa.Table:
 
 def isolating(root: Path, **work: Any) -> Isolating:
     stage = Work(**work)
-    return Isolating(first=stage, apart=stage, attempts=Attempts(root), name="work", unit="item_id", give_up=give_up)
+    return Isolating(
+        first=stage, apart=stage, attempts=Attempts(open_storage(root)), name="work", unit="item_id", give_up=give_up
+    )
 
 
 def block(*items: str) -> pa.Table:
@@ -68,7 +71,7 @@ def results(table: pa.Table) -> dict[str, str]:
 
 def run_after_crashes(stage: Isolating, root: Path, table: pa.Table) -> dict[str, str]:
     for _ in range(ATTEMPTS):
-        Attempts(root).begin("00003-work")
+        Attempts(open_storage(root)).begin("00003-work")
     return results(run_stage(stage, stage.load(), table))
 
 
@@ -115,7 +118,7 @@ def test_what_kills_the_worker_itself_is_given_up_too(tmp_path: Path) -> None:
     stage = isolating(tmp_path)
     for item in ("b1", "c1"):
         for _ in range(ATTEMPTS - (item == "c1")):
-            Attempts(tmp_path).begin(trial_name("00003-work", [item]))
+            Attempts(open_storage(tmp_path)).begin(trial_name("00003-work", [item]))
     found = run_after_crashes(stage, tmp_path, block("a1", "b1", "c1"))
     assert found == {"a1": "with a1", "b1": "given up", "c1": "with c1"}
 
@@ -132,7 +135,7 @@ def test_an_error_is_no_crash(tmp_path: Path) -> None:
     stage = isolating(tmp_path, fails="b1")
     for beginnings in (0, ATTEMPTS):
         for _ in range(beginnings):
-            Attempts(tmp_path).begin("00003-work")
+            Attempts(open_storage(tmp_path)).begin("00003-work")
         with pytest.raises(StageFailure, match=r"Work on .*b1: ValueError: no crash"):
             run_stage(stage, stage.load(), block("a1", "b1"))
         assert counts(tmp_path) == []

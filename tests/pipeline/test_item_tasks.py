@@ -10,6 +10,7 @@ from pipeline.cluster import ClusterConfig, ray_session
 from pipeline.item_tasks import ItemStore, TaskConfig, open_run, run_items, source_checksum
 from pipeline.run_record import Fingerprint
 from pipeline.stage import StageFailure
+from pipeline.storage import open_storage
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def numbers(*values: int) -> list[Number]:
 
 
 def test_items_become_folders_once_and_rows_keep_their_order(tmp_path: Path) -> None:
-    store = open_run(tmp_path, fingerprint(), {"kind": "test"})
+    store = open_run(open_storage(tmp_path), None, fingerprint(), {"kind": "test"})
     said: list[str] = []
     rows = run_items(store, numbers(3, -2), Square(), TaskConfig(workers=0), said.append)
     assert [row["square"] for row in rows] == [9, 4]
@@ -62,29 +63,29 @@ def test_items_become_folders_once_and_rows_keep_their_order(tmp_path: Path) -> 
 
 
 def test_the_unexpected_names_its_item_and_leaves_nothing_half_done(tmp_path: Path) -> None:
-    store = open_run(tmp_path, fingerprint(), {})
+    store = open_run(open_storage(tmp_path), None, fingerprint(), {})
     with pytest.raises(StageFailure, match="number_13: RuntimeError: thirteen"):
         run_items(store, numbers(1, 13, 2), Square(), TaskConfig(workers=0))
-    assert sorted(path.name for path in store.folder.iterdir()) == ["number_1"]
+    assert sorted(path.name for path in (tmp_path / "items").iterdir()) == ["number_1"]
 
 
 def test_leftovers_go_and_other_runs_do_not_mix(tmp_path: Path) -> None:
-    store = open_run(tmp_path, fingerprint(), {})
+    store = open_run(open_storage(tmp_path), None, fingerprint(), {})
     run_items(store, numbers(1), Square(), TaskConfig(workers=0))
-    (store.folder / ".tmp-number_2-00000000").mkdir()
-    open_run(tmp_path, fingerprint(), {})
-    assert [path.name for path in store.folder.iterdir()] == ["number_1"]
+    (tmp_path / "items" / ".tmp-number_2-00000000").mkdir()
+    open_run(open_storage(tmp_path), None, fingerprint(), {})
+    assert [path.name for path in (tmp_path / "items").iterdir()] == ["number_1"]
     with pytest.raises(FingerprintMismatchError, match=r"holds 1 items of another run; what differs: code\."):
-        open_run(tmp_path, fingerprint("b"), {})
+        open_run(open_storage(tmp_path), None, fingerprint("b"), {})
 
 
 def test_foreign_folders_and_damaged_items_are_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(OutputError, match=r"holiday\.jpg"):
-        open_run(tmp_path, fingerprint(), {})
+        open_run(open_storage(tmp_path), None, fingerprint(), {})
     (tmp_path / "items" / "number_1").mkdir(parents=True)
     with pytest.raises(OutputError, match="no readable row"):
-        ItemStore(tmp_path).row("number_1")
+        ItemStore(open_storage(tmp_path)).row("number_1")
     with pytest.raises(ConfigurationError, match="workers >= 0"):
         TaskConfig(workers=-1)
 
@@ -103,7 +104,7 @@ def test_on_ray_a_crash_costs_one_item(tmp_path: Path) -> None:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    store = open_run(tmp_path, fingerprint(), {})
+    store = open_run(open_storage(tmp_path), None, fingerprint(), {})
     with ray_session(ClusterConfig(num_gpus=0)):
         rows = run_items(store, numbers(1, 99, 2, -3), Square(), TaskConfig(workers=2, chunk=2))
         with pytest.raises(StageFailure, match="number_13"):

@@ -6,8 +6,12 @@ import pytest
 
 from evaluation.micc import Setting
 from ops.errors import ConfigurationError
+from pipeline.listing import Item, table_of
+from pipeline.planner import PlanConfig, plan_shards
+from pipeline.plans import read_plans, write_current
 from pipeline.reconstruction_files import open_reconstructions
 from pipeline.shards import SUCCESS_NAME, ShardStore, ShardSummary
+from pipeline.storage import open_storage
 
 
 def touch(path: Path) -> Path:
@@ -31,7 +35,8 @@ def test_folders_of_meshes_in_any_spelling(tmp_path: Path) -> None:
 
 
 def test_runs_tell_why_a_mesh_is_missing(tmp_path: Path) -> None:
-    store = ShardStore(tmp_path)
+    root = open_storage(tmp_path)
+    store = ShardStore(root)
     (tmp_path / "run.json").write_text("{}")
     rows = [
         ("subject_01/Indoor-Cooperative", "ok", "", "", "meshes/a.glb"),
@@ -45,9 +50,14 @@ def test_runs_tell_why_a_mesh_is_missing(tmp_path: Path) -> None:
         )
         summary = ShardSummary(shard=0, fingerprint="", items=3, identities={}, frames={}, fit_seconds=0.0)
         (folder / SUCCESS_NAME).write_text(summary.to_json())
+    planned = plan_shards(
+        table_of(Item(f"a-{number:016x}", row[0], "u", "u", "image") for number, row in enumerate(rows)), PlanConfig()
+    )
+    facts = {"input": "", "layout": "", "planned": ""}
+    write_current(root, read_plans(root).add(planned, None, facts).current([0]))
     found = open_reconstructions(tmp_path)
     assert found.is_run
-    assert found.find("subject_01", Setting.COOPERATIVE).path == store.path(0) / "meshes" / "a.glb"
+    assert found.find("subject_01", Setting.COOPERATIVE).path == tmp_path / "shards" / "00000" / "meshes" / "a.glb"
     failed = found.find("subject_01", Setting.INDOOR)
     assert (failed.path, failed.reason) == (None, "no_reconstruction")
     assert failed.message == "failed unreadable: no usable image: 1 failed unreadable"

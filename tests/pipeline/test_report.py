@@ -1,8 +1,10 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.report import write_report
 from pipeline.shards import ShardSummary
+from pipeline.storage import open_storage
 from pipeline.summary import RunSummary
 
 
@@ -21,7 +23,17 @@ def test_the_page_shows_counts_and_sheets_and_loads_nothing_from_elsewhere(tmp_p
     )  # fmt: skip
     (tmp_path / "shards" / "00003").mkdir(parents=True)
     (tmp_path / "shards" / "00003" / "contact_sheet.png").touch()
-    path = write_report(tmp_path, summary, [shard], {"configuration": {"input": "<script>alert(1)</script>"}})
+    gone = replace(shard, shard=2)
+    superseded = {2: frozenset(["anna"])}
+    where = write_report(
+        open_storage(tmp_path),
+        summary,
+        [shard, gone],
+        {"configuration": {"input": "<script>alert(1)</script>"}},
+        superseded,
+    )
+    path = tmp_path / "report" / "index.html"
+    assert where == str(path)
     page = path.read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

@@ -18,6 +18,7 @@ from pipeline.models import LOSS_NAMES
 from pipeline.schema import ModelSizes, fitted_schema, frames_schema, identities_schema
 from pipeline.shards import ShardStore, ShardSummary
 from pipeline.stage import Fused, StageFailure, run_stage
+from pipeline.storage import open_storage
 from pipeline.writing import CommitOnce, RehearseWriting, WriteShard
 
 SIZES = ModelSizes(identity=1, expression=1, texture=2)
@@ -30,7 +31,7 @@ BUNDLE = ModelBundle(
 
 def writer(root: Path, *formats: Any) -> WriteShard:
     return WriteShard(
-        root=root,
+        store=ShardStore(open_storage(root)),
         bundle=BUNDLE,
         sizes=SIZES,
         device="cpu",
@@ -81,7 +82,7 @@ def write(root: Path, tiny_shape: MorphableModel, rows: list[dict[str, Any]], *f
 
 def test_every_row_arrives_and_is_counted(tmp_path: Path, tiny_shape: MorphableModel) -> None:
     summary = write(tmp_path, tiny_shape, ROWS)
-    assert summary == ShardStore(tmp_path).summary(4)
+    assert summary == ShardStore(open_storage(tmp_path)).summary(4)
     assert summary.items == 6
     assert summary.frames == {"failed unreadable": 1, "ok": 2, "rejected low_score": 1, "rejected no_face": 2}
     assert summary.identities == {"failed unreadable": 1, "ok": 1, "rejected no_face": 1}
@@ -148,12 +149,12 @@ def test_a_failure_leaves_no_shard_and_names_the_person(tmp_path: Path, tiny_sha
 
 def test_a_committed_shard_is_not_made_again(tmp_path: Path, tiny_shape: MorphableModel) -> None:
     first = write(tmp_path, tiny_shape, ROWS)
-    once = CommitOnce(root=tmp_path, stage=Fused(stages=(writer(tmp_path, "glb"),)))
+    once = CommitOnce(store=ShardStore(open_storage(tmp_path)), stage=Fused(stages=(writer(tmp_path, "glb"),)))
     table = pa.Table.from_pylist(ROWS[:1], schema=once.inputs)
-    before = (ShardStore(tmp_path).path(4) / "frames.parquet").stat().st_mtime_ns
+    before = (tmp_path / "shards" / "00004" / "frames.parquet").stat().st_mtime_ns
     again = run_stage(once, [None], table)
     assert ShardSummary.from_json(again.column("summary")[0].as_py()) == first
-    assert (ShardStore(tmp_path).path(4) / "frames.parquet").stat().st_mtime_ns == before
+    assert (tmp_path / "shards" / "00004" / "frames.parquet").stat().st_mtime_ns == before
 
 
 def test_a_rehearsal_leaves_nothing_and_fails_where_writing_would(tmp_path: Path, tiny_shape: MorphableModel) -> None:

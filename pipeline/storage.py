@@ -1,0 +1,392 @@
+"""Folders on disks and in object stores, by one small set of operations on top of Arrow's file systems.
+
+A location is a local path, a `file://` URI, a URI that Arrow reads itself (`s3://`, `gs://`, `abfs://`, `hdfs://`), or
+one of any other scheme that fsspec knows. Credentials, region and endpoint come the standard way of each store: for S3
+the AWS environment (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, ...), or the query of the URI
+(`s3://bucket/folder?endpoint_override=host:9000&scheme=http&region=us-east-1`).
+
+Two operations carry the promises of a run. `write` replaces a file as a whole: readers see the old content or the new
+one. `create` makes a file unless it exists, and exactly one of several callers succeeds:
+
+- local and NFS: a hard link, atomic on every POSIX file system;
+- S3, Google Cloud Storage, Azure: a conditional put (`If-None-Match: *`);
+- elsewhere: the file is written, left alone for `SETTLE_S` and read back. Two callers are told apart as long as none of
+  them stands still for longer than that between looking and writing; a store with conditional puts is to be preferred.
+"""
+
+import os
+import posixpath
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from ops.errors import ConfigurationError
+
+SETTLE_S = 2.0
+"""How long a file lies before it is read back, on stores without conditional puts."""
+_PARALLEL = 16
+"""Requests at a time to an object store."""
+_CHUNK_BYTES = 8 << 20
+_ATTEMPTS = 8
+"""Times a request to S3 is tried, with growing pauses."""
+_FILE_SCHEME = "file://"
+_ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+_OBJECT_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
+_TRUE = ("1", "true", "yes")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder in a listing."""
+
+    name: str
+    """Relative to the folder that was listed, with `/` between parts."""
+    is_file: bool
+    size: int
+    modified_ns: int
+    """Nanoseconds since 1970; 0 where the store does not tell."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder; made by `open_storage`. It needs not exist."""
+
+    uri: str
+    """An absolute local path, or a URI."""
+    folder: str = ""
+    """Relative to the URI."""
+
+    def __str__(self) -> str:
+        """For messages: without the URI's query and credentials, and without the folder's trailing slash."""
+        base = self.uri
+        if self.local is None:
+            parts = urlsplit(self.uri)
+            account, _, place = parts.netloc.rpartition("@")
+            base = f"{parts.scheme}://{place if ':' in account else parts.netloc}{parts.path}".rstrip("/")
+        return f"{base}/{self.folder}" if self.folder else base
+
+    def __truediv__(self, name: str) -> "Storage":
+        """A folder inside."""
+        return Storage(self.uri, f"{self.folder}/{name}".strip("/"))
+
+    @property
+    def local(self) -> Path | None:
+        """The folder's path where it is one of this machine."""
+        return None if "://" in self.uri else Path(self.uri) / self.folder
+
+    def location(self, name: str, *, public: bool = False) -> str:
+        """The path or URI of a file; the public one without credentials and options, for tables and messages."""
+        if self.local is not None:
+            return str(self.local / name)
+        path = f"{self.folder}/{name}".strip("/")
+        base, mark, query = self.uri.partition("?")
+        if urlsplit(base).scheme in _ARROW_SCHEMES:
+            path = quote(path)
+        return f"{Storage(base)}/{path}" if public else f"{base}/{path}{mark}{query}"
+
+    def filesystem(self) -> tuple[pafs.FileSystem, str]:
+        """Arrow's file system, and the folder's path in it."""
+        filesystem, base = resolve(self.uri)
+        return filesystem, f"{base}/{self.folder}".rstrip("/") if self.folder else base
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: it cannot be read.
+        """
+        if self.local is not None:
+            return (self.local / name).read_bytes()
+        filesystem, base = self.filesystem()
+        with filesystem.open_input_stream(f"{base}/{name}", compression=None) as stream:
+            return stream.read()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file as a whole, making its folder where needed.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.local is not None:
+            _replace(self.local / name, data)
+            return
+        filesystem, base = self.filesystem()
+        self._make_parents([name])
+        with filesystem.open_output_stream(f"{base}/{name}", compression=None) as stream:
+            stream.write(data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Make a file unless there is one; says whether this call made it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.local is not None:
+            return _link(self.local / name, data)
+        if urlsplit(self.uri).scheme in _OBJECT_SCHEMES:
+            return _conditional_put(self.uri, f"{self.folder}/{name}".strip("/"), data)
+        return self._create_and_look(name, data)
+
+    def _create_and_look(self, name: str, data: bytes) -> bool:
+        if self.exists(name):
+            return False
+        self.write(name, data)
+        time.sleep(SETTLE_S)
+        return self.read(name) == data
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file or folder of that name."""
+        filesystem, base = self.filesystem()
+        return filesystem.get_file_info(f"{base}/{name}").type != pafs.FileType.NotFound
+
+    def entries(self, name: str = "", *, recursive: bool = False) -> list[Entry]:
+        """What is in a folder, in no order; nothing where there is no such folder.
+
+        Raises:
+            OSError: it cannot be listed.
+        """
+        filesystem, base = (self / name if name else self).filesystem()
+        selector = pafs.FileSelector(base, recursive=recursive, allow_not_found=True)
+        cut = len(base) + 1
+        return [
+            Entry(info.path[cut:], info.type == pafs.FileType.File, info.size or 0, info.mtime_ns or 0)
+            for info in filesystem.get_file_info(selector)
+            if len(info.path) > cut
+        ]
+
+    def upload(self, source: Path, name: str) -> dict[str, int]:
+        """Copy all files of a local folder to a folder here; gives their names and sizes."""
+        files = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}
+        filesystem, base = (self / name).filesystem()
+        (self / name)._make_parents(files)
+
+        def send(relative: str) -> None:
+            with (
+                files[relative].open("rb") as file,
+                filesystem.open_output_stream(f"{base}/{relative}", compression=None) as stream,
+            ):
+                shutil.copyfileobj(file, stream, _CHUNK_BYTES)
+
+        in_parallel(send, files)
+        return {relative: path.stat().st_size for relative, path in files.items()}
+
+    def copy(self, names: Iterable[str], source: str, target: str) -> None:
+        """Copy files from one folder here to another, inside the store.
+
+        Raises:
+            FileNotFoundError: one of them is not there.
+        """
+        filesystem, base = self.filesystem()
+        names = list(names)
+        (self / target)._make_parents(names)
+
+        def copy(name: str) -> None:
+            try:
+                filesystem.copy_file(f"{base}/{source}/{name}", f"{base}/{target}/{name}")
+            except OSError as error:  # stores do not agree on what to say
+                if self.exists(f"{source}/{name}"):
+                    raise
+                raise FileNotFoundError(f"{self}/{source}/{name}") from error
+
+        in_parallel(copy, names)
+
+    def _make_parents(self, names: Iterable[str]) -> None:
+        """Make the folders of files, in stores that have folders at all."""
+        if urlsplit(self.uri).scheme not in _OBJECT_SCHEMES:
+            filesystem, base = self.filesystem()
+            for parent in {posixpath.dirname(f"{base}/{name}") for name in names}:
+                filesystem.create_dir(parent, recursive=True)
+
+    def remove(self, name: str) -> None:
+        """Delete a file, or a folder with all it holds; nothing happens where there is none."""
+        filesystem, base = self.filesystem()
+        path = f"{base}/{name}"
+        try:
+            kind = filesystem.get_file_info(path).type
+            if kind == pafs.FileType.Directory:
+                filesystem.delete_dir(path)
+            elif kind == pafs.FileType.File:
+                filesystem.delete_file(path)
+        except FileNotFoundError:  # somebody else was faster
+            pass
+
+
+def open_storage(location: str | Path) -> Storage:
+    """The folder at a path or URI; nothing is looked up yet.
+
+    Raises:
+        ConfigurationError: the scheme is unknown.
+    """
+    text = str(location)
+    if isinstance(location, Path) or "://" not in text:
+        return Storage(os.path.abspath(text))
+    if text.startswith(_FILE_SCHEME):
+        return Storage(os.path.abspath(local_path_of(text)))
+    scheme = urlsplit(text).scheme
+    if scheme not in _ARROW_SCHEMES:
+        _fsspec_class(scheme)
+    base, mark, query = text.partition("?")
+    return Storage(f"{base.rstrip('/')}{mark}{query}")
+
+
+def open_output(location: str | Path) -> Storage:
+    """The folder at a path or URI, to write results to.
+
+    Raises:
+        ConfigurationError: the scheme is unknown, or what is written there does not last.
+    """
+    storage = open_storage(location)
+    if storage.local is None and urlsplit(storage.uri).scheme in ("memory", "http", "https", "data"):
+        raise ConfigurationError(
+            f"expected a folder or a URI that keeps what is written to it as output, got {location}: "
+            "use a path, s3://, gs://, abfs:// or hdfs://"
+        )
+    return storage
+
+
+def local_path_of(uri: str) -> str:
+    """The path of a percent-encoded `file://` URI."""
+    return os.fsdecode(unquote_to_bytes(uri.removeprefix(_FILE_SCHEME)))
+
+
+def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
+    """Arrow's file system of a path or URI, and the path in it.
+
+    Raises:
+        OSError: the store cannot be reached.
+        ConfigurationError: the scheme or an option of the URI is unknown.
+    """
+    if "://" not in uri:
+        return pafs.LocalFileSystem(), uri
+    parts = urlsplit(uri)
+    if parts.scheme in _ARROW_SCHEMES:
+        try:
+            filesystem, base = _arrow_filesystem(parts.scheme, parts.netloc, parts.query)
+        except (pa.ArrowInvalid, ValueError, TypeError) as error:
+            raise ConfigurationError(f"{uri.split('?')[0]}: not a usable location ({error})") from error
+        return filesystem, (base.rstrip("/") + unquote(parts.path)).rstrip("/")
+    import fsspec
+
+    _fsspec_class(parts.scheme)
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), str(path).rstrip("/")
+
+
+def in_parallel(work: Callable[[str], Any], names: Iterable[str]) -> list[Any]:
+    """The work on every name, in their order; many requests under way at a time."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(work, names))
+
+
+@lru_cache(maxsize=64)
+def _arrow_filesystem(scheme: str, netloc: str, query: str) -> tuple[pafs.FileSystem, str]:
+    """One connection pool a process and bucket, and the bucket's name in it."""
+    if scheme != "s3":
+        return pafs.FileSystem.from_uri(f"{scheme}://{netloc}/" + (f"?{query}" if query else ""))
+    account, _, bucket = netloc.rpartition("@")
+    options = _s3_options(account, query)
+    if not options.keys() & {"region", "endpoint_override"}:
+        options["region"] = pafs.resolve_s3_region(bucket)
+    retry = pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS)
+    # Without the delayed opening a small file is three requests.
+    return pafs.S3FileSystem(**options, allow_delayed_open=True, retry_strategy=retry), bucket
+
+
+def _s3_options(account: str, query: str) -> dict[str, Any]:
+    """Options of Arrow's S3 client out of a URI's account and query and the environment, as its `from_uri` does."""
+    options: dict[str, Any] = dict(parse_qsl(query, strict_parsing=bool(query)))
+    for name in ("allow_bucket_creation", "allow_bucket_deletion", "force_virtual_addressing"):
+        if name in options:
+            options[name] = options[name].lower() in _TRUE
+    if account:
+        key, _, secret = account.partition(":")
+        options |= {"access_key": unquote(key), "secret_key": unquote(secret)}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint and "endpoint_override" not in options:
+        options["scheme"], _, options["endpoint_override"] = endpoint.rstrip("/").rpartition("://")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return options if "region" in options or not region else options | {"region": region}
+
+
+def _fsspec_class(scheme: str) -> Any:
+    import fsspec
+
+    try:
+        return fsspec.get_filesystem_class(scheme)
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(f"{scheme}://: {error}") from error
+
+
+def _conditional_put(uri: str, name: str, data: bytes) -> bool:
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, BaseError
+
+    try:
+        obstore.put(_object_store(uri), name, data, mode="create")
+    except AlreadyExistsError:
+        return False
+    except BaseError as error:
+        raise OSError(f"{uri.split('?')[0]}/{name}: {error}") from error
+    return True
+
+
+@lru_cache(maxsize=16)
+def _object_store(uri: str) -> Any:
+    """The same place for the client that can put conditionally."""
+    from obstore.store import from_url
+
+    parts = urlsplit(uri)
+    account, _, bucket = parts.netloc.rpartition("@")
+    if parts.scheme != "s3":
+        return from_url(f"{parts.scheme}://{parts.netloc}{parts.path}")
+    options = _s3_options(account, parts.query)
+    scheme = options.get("scheme") or "https"
+    filesystem: Any = resolve(uri)[0]
+    settings: dict[str, Any] = {"region": options.get("region") or filesystem.region}
+    if "endpoint_override" in options:
+        settings["endpoint"] = f"{scheme}://{options['endpoint_override']}"
+    if "access_key" in options:
+        settings |= {"access_key_id": options["access_key"], "secret_access_key": options["secret_key"]}
+    return from_url(f"s3://{bucket}{parts.path}", **settings, client_options={"allow_http": scheme == "http"})
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path, data) as temporary:
+        temporary.replace(path)
+
+
+def _link(path: Path, data: bytes) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path, data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextmanager
+def _beside(path: Path, data: bytes) -> Generator[Path]:
+    """A complete temporary file in the same folder, flushed to the disk, gone at the end."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
