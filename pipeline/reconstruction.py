@@ -1,21 +1,18 @@
 """Reconstructing a dataset: from an input to committed shards, resumable at any point."""
 
 import dataclasses
-import re
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
-
 from ops.errors import OutputError
 from ops.weights.bundle import ModelBundle
 from pipeline.accounts import take_account
-from pipeline.cluster import cluster_pools, ray_session
+from pipeline.attempts import Attempts
+from pipeline.cluster import Pools, ray_session
 from pipeline.config import ReconstructConfig
+from pipeline.execution import make_shards
 from pipeline.graph import commit_stages, prepare_stages
 from pipeline.lease import Fence, lease
 from pipeline.listing import Listing
@@ -23,6 +20,7 @@ from pipeline.models import model_sizes
 from pipeline.planner import Plan, plan_shards
 from pipeline.plans import PlanStore, read_plans, remove_half_plans, write_current
 from pipeline.report import write_report
+from pipeline.run_history import Outcome, Pace, end_run, with_new_run
 from pipeline.run_record import (
     Fingerprint,
     check_continuable,
@@ -31,16 +29,13 @@ from pipeline.run_record import (
     read_record,
     write_record,
 )
-from pipeline.schema import PENDING
 from pipeline.shards import ShardStore, ShardSummary
 from pipeline.sources import list_input
-from pipeline.stage import StageFailure, apply_stage
-from pipeline.storage import Storage, open_storage
+from pipeline.stage import Stage
+from pipeline.storage import Storage, as_output_errors, open_storage
 from pipeline.summary import RunSummary, count_ok
 
 Say = Callable[[str], None]
-WAVE = 4096
-"""Shards handed to Ray at a time: the driver's memory does not grow with the input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +67,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
     root = config.root
     check_folders(config, root)
     listing = list_input(config.input, config.layout)
-    with lease(root, config.submission_id, say) as fence:
+    with lease(root, config.submission_id, say) as fence, as_output_errors(root):
         store = ShardStore(root, fence)
         committed = store.summaries()
         fingerprint = check_run(config, bundle, root, committed)
@@ -81,10 +76,18 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
         plans = _plan(config, root, fence, listing, say)
         run = _Run(config=config, bundle=bundle, store=store, plans=plans, fingerprint=fingerprint, committed=committed)
         record = _record(run, listing)
+        pace = Pace()
+        outcome: Outcome = "failed"
         write_record(root, record)
         try:
-            pace = _run_pending(run, say)
+            _make_pending(run, pace, say)
+            outcome = "complete"
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
         finally:
+            end_run(record["runs"][-1], outcome, pace)
+            write_record(root, record)
             write_current(root, plans.current(committed))
         return _conclude(run, pace, record, say)
 
@@ -181,49 +184,32 @@ def _record(run: _Run, listing: Listing) -> dict[str, Any]:
         },
         "fingerprint": run.fingerprint.digest(),
         "fingerprint_parts": run.fingerprint.parts(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "runs": with_new_run(read_record(run.store.root), run.config.submission_id, run.committed),
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pace:
-    """How the shards of this run went."""
-
-    new: Sequence[ShardSummary] = ()
-    seconds: float = 0.0
-    workers: int = 0
-
-
-def _run_pending(run: _Run, say: Say) -> _Pace:
+def _make_pending(run: _Run, pace: Pace, say: Say) -> None:
     """Make every planned shard that is not committed; adds them to `run.committed`."""
-    pending = run.plans.pending(run.committed)
     if run.committed:
         say(f"{len(run.committed)} of {run.plans.next_shard} shards are there already")
-    if not pending:
-        return _Pace()
+    if not run.plans.pending(run.committed):
+        return
     sizes = model_sizes(run.bundle)
-    new: list[ShardSummary] = []
-    with ray_session(run.config.cluster) as ray:
-        pools = cluster_pools(run.config.cluster, ray, shards=len(pending), say=say)
-        say(f"{pools.fit.workers} fit workers on {pools.device}, {pools.fit.threads} threads each")
-        prepare = prepare_stages(run.config, run.bundle)
+
+    def stages(pools: Pools) -> tuple[Stage, Stage]:
         commit = commit_stages(run.config, run.bundle, sizes, pools, run.store, run.fingerprint.digest())
-        started = time.monotonic()
-        for first in range(0, len(pending), WAVE):
-            blocks = [pa.table({"shard": [shard]}, schema=PENDING) for shard in pending[first : first + WAVE]]
-            dataset = ray.data.from_arrow(blocks)
-            dataset = apply_stage(apply_stage(dataset, prepare, pools.prepare), commit, pools.fit)
-            with _failures_of_stages(ray):
-                for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                    for text in block.column("summary").to_pylist():
-                        new.append(ShardSummary.from_json(text))
-                        run.committed[new[-1].shard] = new[-1]
-                    say(_progress(new, len(pending), time.monotonic() - started))
-        seconds = time.monotonic() - started
-    return _Pace(new=new, seconds=seconds, workers=pools.fit.workers)
+        return prepare_stages(run.config, run.bundle), commit
+
+    def committed(summary: ShardSummary) -> None:
+        run.committed[summary.shard] = summary
+
+    with ray_session(run.config.cluster) as ray:
+        make_shards(
+            ray, run.config.cluster, stages, lambda: run.plans.pending(run.committed), committed, pace=pace, say=say
+        )
 
 
-def _conclude(run: _Run, pace: _Pace, record: dict[str, Any], say: Say) -> RunSummary:
+def _conclude(run: _Run, pace: Pace, record: dict[str, Any], say: Say) -> RunSummary:
     """Count everything, and write the report."""
     account = take_account(run.plans, run.committed)
     summary = RunSummary(
@@ -237,22 +223,12 @@ def _conclude(run: _Run, pace: _Pace, record: dict[str, Any], say: Say) -> RunSu
         fit_workers=pace.workers,
     )
     root = run.store.root
+    if summary.complete:
+        Attempts(root).clear()
     write_record(root, record | {"summary": summary.to_json()})
     shards = [run.committed[shard] for shard in sorted(run.committed)]
     say(f"report: {write_report(root, summary, shards, record, account.superseded)}")
     return summary
-
-
-@contextmanager
-def _failures_of_stages(ray: Any) -> Generator[None]:
-    """Raise a stage's failure in a worker as that failure; Ray's own account of it stays as the cause."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        found = re.findall(rf"{StageFailure.__name__}: (.+)", str(error))
-        if not found:
-            raise
-        raise StageFailure(found[-1]) from error
 
 
 def _without_paths(models: dict[str, Any]) -> dict[str, Any]:
@@ -260,20 +236,3 @@ def _without_paths(models: dict[str, Any]) -> dict[str, Any]:
         role: {key: value for key, value in entry.items() if key != "path"} if isinstance(entry, dict) else entry
         for role, entry in models.items()
     }
-
-
-def _progress(new: Sequence[ShardSummary], pending: int, seconds: float) -> str:
-    last = new[-1]
-    counts = ", ".join(f"{count} {label}" for label, count in last.frames.items())
-    faces = sum(count_ok(summary.frames) for summary in new)
-    left = seconds / len(new) * (pending - len(new))
-    return (
-        f"shard {last.shard:05d} ({len(new)}/{pending}): {counts}; "
-        f"{60 * faces / seconds:.2f} faces a minute, {_duration(left)} left"
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
