@@ -6,6 +6,11 @@ writes, for every subject, two annotated neutral scans and three videos as MICC 
 synthetic-micc/truth what is true about them. `python -m jobs.micc --data synthetic-micc --output OUT`
 reconstructs and measures it. The same command again keeps the subjects that are complete, and adds more where asked to.
 
+    python -m jobs.make_synthetic --layout photos --subjects 4 --photos 2 --output synthetic-photos
+
+photographs people into synthetic-photos/photos, a sub-folder a person, with their true shape and albedo beside it:
+input of jobs.reconstruct and `jobs.ablation`.
+
     python -m jobs.make_synthetic --layout uv --maps 10000 --side 256 --models embedded --output uv-maps
 
 paints albedo maps on the UV layout of a bundle's shape model, in parallel processes: the training set of
@@ -20,11 +25,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ops.errors import GanfitError
+from ops.faceworld.album import AlbumSettings, write_album
 from ops.faceworld.shape import faceworld_model
 from ops.weights.bundle import load_shape, resolve_bundle
 from pipeline.cluster import local_cpus
 from pipeline.synthetic_micc import SyntheticMiccSettings, write_synthetic_micc
 from pipeline.synthetic_textures import SyntheticTextureSettings, write_synthetic_textures
+from pipeline.truth import ALBUM_TRUTH_FILE
 
 OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
 SMALLEST_SIDE = 8
@@ -36,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m jobs.make_synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--layout", choices=["micc", "uv"], default="micc", help="what to make (default: %(default)s)")
-    add("--subjects", type=int, default=3, help="micc: number of people (default: %(default)s)")
+    add("--layout", choices=["micc", "photos", "uv"], default="micc", help="what to make (default: %(default)s)")
+    add("--subjects", type=int, default=3, help="micc, photos: number of people (default: %(default)s)")
+    add("--photos", type=int, default=4, help="photos: of each of them (default: %(default)s)")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--seed", type=int, default=1, help="another seed gives other people (default: %(default)s)")
     add("--frames", type=int, default=75, help="micc: frames of every clip (default: %(default)s)")
@@ -48,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--model-dir", type=Path, help="uv: folder of the model files (default: $GANFIT_MODELS or the cache)")
     add("--processes", type=int, default=local_cpus(), help="uv: processes that paint (default: one a CPU)")
     options = parser.parse_args(arguments)
-    if min(options.subjects, options.frames, options.maps, options.processes) < 1 or options.seed < 0:
-        parser.error("expected at least one subject, frame, map and process, and a seed of 0 or more")
+    if min(options.subjects, options.photos, options.frames, options.maps, options.processes) < 1 or options.seed < 0:
+        parser.error("expected at least one subject, photo, frame, map and process, and a seed of 0 or more")
     if options.side < SMALLEST_SIDE:
         parser.error(f"expected a side of at least {SMALLEST_SIDE}")
     try:
@@ -67,6 +75,11 @@ def _make(options: argparse.Namespace) -> None:
     if options.layout == "micc":
         settings = SyntheticMiccSettings(seed=options.seed, frames=options.frames)
         write_synthetic_micc(faceworld_model(), options.output, options.subjects, settings, _say)
+        return
+    if options.layout == "photos":
+        album = AlbumSettings(people=options.subjects, photos=options.photos, seed=options.seed)
+        photos: Path = options.output / "photos"
+        write_album(faceworld_model(), photos, photos.with_name(ALBUM_TRUTH_FILE), album)
         return
     model = load_shape(resolve_bundle(options.models, options.model_dir).shape)
     settings = SyntheticTextureSettings(side=options.side, seed=options.seed, image_format=options.image_format)

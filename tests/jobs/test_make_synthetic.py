@@ -4,6 +4,9 @@ import pytest
 
 from evaluation.micc import find_scans, find_videos
 from jobs import make_synthetic
+from ops.faceworld import album
+from ops.faceworld.shape import faceworld_model
+from pipeline.truth import find_truth
 
 
 def test_the_command_writes_a_data_set_and_refuses_another_into_it(
@@ -18,6 +21,14 @@ def test_the_command_writes_a_data_set_and_refuses_another_into_it(
     assert "choose another folder" in capsys.readouterr().err
 
 
+def test_photos_by_command_have_their_truth_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(album, "TEXTURE_PX", 64)
+    command = ["--layout", "photos", "--subjects", "1", "--photos", "1", "--output", str(tmp_path)]
+    assert make_synthetic.main(command) == 0
+    assert [path.name for path in tmp_path.rglob("*.jpg")] == ["photo_0.jpg"]
+    assert sorted(find_truth(tmp_path / "photos", faceworld_model())) == ["person_00"]
+
+
 def test_uv_maps_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["--layout", "uv", "--maps", "2", "--side", "16", "--processes", "1", "--output", str(tmp_path)]
     assert make_synthetic.main([*command, "--image-format", "jpg"]) == 0
@@ -28,7 +39,8 @@ def test_uv_maps_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--subjects", "0"], ["--layout", "now"], ["--frames", "0"], ["--seed", "-1"], ["--side", "4"]]
+    "wrong",
+    [["--subjects", "0"], ["--photos", "0"], ["--layout", "now"], ["--frames", "0"], ["--seed", "-1"], ["--side", "4"]],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

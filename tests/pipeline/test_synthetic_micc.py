@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ops.mesh import read_mesh
 from ops.morphable_model import MorphableModel
 from ops.video import sample_video
 from pipeline.synthetic_micc import SyntheticMiccSettings, read_truth, write_synthetic_micc
+from pipeline.truth import find_truth
 
 SETTINGS = SyntheticMiccSettings(seed=5, frames=2)
 
@@ -111,3 +113,11 @@ def test_missing_and_damaged_truth_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "truth" / "subject_01.safetensors").write_bytes(b"no")
     with pytest.raises(UnreadableInputError, match="subject_01"):
         read_truth(tmp_path, "subject_01")
+
+
+def test_the_truth_is_found_by_identity(model: MorphableModel, data: Path) -> None:
+    found = find_truth(data, model)
+    assert sorted(found) == sorted(f"subject_01/{setting.value}" for setting in Setting)
+    expected = torch.from_numpy(read_truth(data, "subject_01").identity)
+    assert all(torch.equal(truth.identity, expected) and truth.texture is None for truth in found.values())
+    assert find_truth(data, replace(model, mean_mm=1.01 * model.mean_mm)) == {}
