@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
-from pipeline.cluster import ClusterConfig
+from pipeline.cluster import ClusterConfig, submission_id
 from pipeline.detection import DetectionConfig
 from pipeline.listing import Layout
 from pipeline.planner import PlanConfig
@@ -37,7 +37,7 @@ class ReconstructConfig:
     """Seconds a clip may take to decode; one that takes longer fails as timeout."""
     since: datetime | None = None
     """Plan only people who have a new or changed file that was modified after this."""
-    submission_id: str = ""
+    submission_id: str = field(default_factory=submission_id)
     """Names this run to another one that wants the same output."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
