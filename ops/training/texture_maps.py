@@ -1,0 +1,144 @@
+"""UV maps to train on: found in a folder or a Parquet manifest, decoded once, kept as one array for each level."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from PIL import Image
+from torch import Tensor
+
+from ops.errors import ConfigurationError, InputError, UnreadableInputError
+from ops.photo import decode_photo
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PROGRESS_EVERY = 1000
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSource:
+    """Where the maps lie."""
+
+    uris: tuple[Path, ...]
+    """In a fixed order."""
+    uv_layout: str | None
+    """As recorded beside the maps; None where nothing is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureMaps:
+    """Decoded maps on disk, memory-mapped when used."""
+
+    folder: Path
+    sides: tuple[int, ...]
+    count: int
+    skipped: int
+    """Files that could not be decoded; named in skipped.txt in the folder."""
+
+    def level(self, side: int) -> UInt8[np.ndarray, "map 3 side side"]:
+        """All maps at one side, read-only."""
+        return np.load(self.folder / f"{side}.npy", mmap_mode="r")
+
+    def batch(self, side: int, numbers: Int64[np.ndarray, " image"]) -> Float[Tensor, "image 3 side side"]:
+        """Some maps, in [-1, 1]."""
+        return torch.from_numpy(self.level(side)[numbers]).float() / 127.5 - 1
+
+
+def find_maps(source: Path) -> MapSource:
+    """The image files below a folder, or those a Parquet file names in its column `uri`.
+
+    Raises:
+        ConfigurationError: neither, or no maps in it.
+    """
+    if source.is_dir():
+        uris = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+        record = source / "textures.json"
+    elif source.suffix == ".parquet" and source.is_file():
+        uris = _manifest(source)
+        record = source.with_name("textures.json")
+    else:
+        raise ConfigurationError(f"expected a folder of UV maps or a Parquet file with a column uri, got {source}")
+    if not uris:
+        raise ConfigurationError(f"expected UV maps ({', '.join(SUFFIXES)}) in {source}, found none")
+    layout = json.loads(record.read_text(encoding="utf-8")).get("uv_layout") if record.is_file() else None
+    return MapSource(uris=tuple(uris), uv_layout=layout)
+
+
+def load_or_decode_maps(
+    source: MapSource, sides: tuple[int, ...], cache_dir: Path, report: Progress, smallest_share: float = 0.5
+) -> TextureMaps:
+    """The maps averaged to each of `sides` (powers of two, ascending), from the cache or decoded into it.
+
+    A file that cannot be decoded or is not square is left out and counted.
+
+    Raises:
+        InputError: less than `smallest_share` of the files are usable.
+    """
+    text = json.dumps([[str(path), path.stat().st_size if path.is_file() else 0] for path in source.uris])
+    folder = cache_dir / f"maps-{hashlib.sha256(text.encode()).hexdigest()[:16]}-{sides[-1]}"
+    if not folder.is_dir():
+        _decode_to(source, sides, folder, report, smallest_share)
+    skipped = (folder / "skipped.txt").read_text(encoding="utf-8").splitlines()
+    return TextureMaps(folder=folder, sides=sides, count=len(source.uris) - len(skipped), skipped=len(skipped))
+
+
+def _manifest(path: Path) -> list[Path]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    if "uri" not in table.column_names:
+        raise ConfigurationError(f"expected a column uri in {path}, got {', '.join(table.column_names)}")
+    return [path.parent / str(uri) for uri in table["uri"].to_pylist()]
+
+
+def _decode_to(
+    source: MapSource, sides: tuple[int, ...], folder: Path, report: Progress, smallest_share: float
+) -> None:
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    largest, total = sides[-1], len(source.uris)
+    skipped: list[str] = []
+    stored = np.lib.format.open_memmap(partial / "all.npy", "w+", np.uint8, (total, 3, largest, largest))
+    count = 0
+    for number, decoded in enumerate(_decoded(source, largest)):
+        if isinstance(decoded, str):
+            skipped.append(decoded)
+        else:
+            stored[count] = decoded
+            count += 1
+        if (number + 1) % PROGRESS_EVERY == 0 or number + 1 == total:
+            report(f"decoded {number + 1} of {total} maps, {len(skipped)} skipped")
+    if count < smallest_share * total:
+        raise InputError(f"only {count} of {total} maps can be used; the first: {skipped[0]}")
+    for side in sides:
+        level = np.lib.format.open_memmap(partial / f"{side}.npy", "w+", np.uint8, (count, 3, side, side))
+        factor = largest // side
+        for number in range(count):
+            means = stored[number].reshape(3, side, factor, side, factor).mean((2, 4), dtype=np.float32)
+            level[number] = means.round().astype(np.uint8)
+        del level
+    del stored
+    (partial / "all.npy").unlink()
+    (partial / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped), encoding="utf-8")
+    partial.replace(folder)
+
+
+def _decoded(source: MapSource, side: int) -> Iterator[UInt8[np.ndarray, "3 side side"] | str]:
+    """Every map at one side, or the reason why there is none."""
+    for path in source.uris:
+        try:
+            image = decode_photo(path.read_bytes()).image_rgb
+            if image.shape[0] != image.shape[1]:
+                raise UnreadableInputError(f"expected a square map, got {image.shape[1]} x {image.shape[0]}")
+        except (InputError, OSError) as error:
+            yield f"{path}: {error}"
+            continue
+        if len(image) != side:
+            image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
+        yield np.ascontiguousarray(image.transpose(2, 0, 1))

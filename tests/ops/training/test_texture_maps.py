@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from ops.errors import ConfigurationError, InputError
+from ops.training.texture_maps import TextureMaps, find_maps, load_or_decode_maps
+
+
+def test_levels_are_averages_of_the_files(maps: TextureMaps, map_folder: Path) -> None:
+    assert (maps.count, maps.skipped) == (24, 0)
+    file = np.asarray(Image.open(map_folder / "005.png")).astype(np.float64).transpose(2, 0, 1)
+    assert np.array_equal(maps.level(16)[5], file)
+    assert np.abs(maps.level(4)[5] - file.reshape(3, 4, 4, 4, 4).mean((2, 4))).max() <= 0.5
+    batch = maps.batch(16, np.array([5, 0]))
+    torch.testing.assert_close(batch[0], torch.from_numpy(file / 127.5 - 1).float())
+
+
+def test_bad_images_are_counted_and_skipped(map_folder: Path, tmp_path: Path) -> None:
+    (map_folder / "001.png").write_bytes(b"no picture")
+    Image.new("RGB", (16, 12)).save(map_folder / "002.png")
+    maps = load_or_decode_maps(find_maps(map_folder), (8, 16), tmp_path / "other", lambda line: None)
+    assert (maps.count, maps.skipped, len(maps.level(8))) == (22, 2, 22)
+    named = (maps.folder / "skipped.txt").read_text()
+    assert "001.png" in named
+    assert "expected a square map, got 16 x 12" in named
+
+
+def test_a_set_of_mostly_bad_images_is_refused(map_folder: Path, tmp_path: Path) -> None:
+    for number in range(13):
+        (map_folder / f"{number:03d}.png").write_bytes(b"")
+    with pytest.raises(InputError, match="only 11 of 24 maps"):
+        load_or_decode_maps(find_maps(map_folder), (16,), tmp_path / "other", lambda line: None)
+
+
+def test_decoded_maps_are_kept(maps: TextureMaps, map_folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    again = load_or_decode_maps(find_maps(map_folder), (4, 8, 16), tmp_path / "cache", lines.append)
+    assert again == maps
+    assert not lines
+
+
+def test_a_manifest_names_maps_and_their_layout(map_folder: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"uri": ["discs/003.png", "discs/001.png"]}), tmp_path / "maps.parquet")
+    (tmp_path / "textures.json").write_text(json.dumps({"uv_layout": "test-v1"}))
+    source = find_maps(tmp_path / "maps.parquet")
+    assert [path.name for path in source.uris] == ["003.png", "001.png"]
+    assert source.uv_layout == "test-v1"
+    assert find_maps(map_folder).uv_layout is None
+
+
+def test_other_inputs_are_refused(map_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    pq.write_table(pa.table({"path": ["a"]}), tmp_path / "maps.parquet")
+    for source, words in (
+        (tmp_path / "empty", "found none"),
+        (map_folder / "000.png", "expected a folder"),
+        (tmp_path / "maps.parquet", "column uri"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            find_maps(source)
