@@ -6,7 +6,7 @@ import socket
 import uuid
 from dataclasses import dataclass
 
-from pipeline.storage import Storage
+from pipeline.storage import Storage, as_output_errors
 
 ATTEMPTS = "attempts"
 
@@ -21,9 +21,15 @@ class Attempts:
         """Note that work begins, and return how often it has begun since it last ended."""
         who = {"host": socket.gethostname(), "pid": os.getpid()}
         folder = f"{ATTEMPTS}/{name}"
-        self.root.write(f"{folder}/{uuid.uuid4().hex}.json", json.dumps(who).encode())
-        return sum(entry.is_file for entry in self.root.entries(folder))
+        with as_output_errors(self.root):
+            self.root.write(f"{folder}/{uuid.uuid4().hex}.json", json.dumps(who).encode())
+            return sum(entry.is_file for entry in self.root.entries(folder))
 
     def end(self, name: str) -> None:
         """Forget the work: it ended, well or with an error."""
-        self.root.remove(f"{ATTEMPTS}/{name}")
+        with as_output_errors(self.root):
+            self.root.remove(f"{ATTEMPTS}/{name}")
+
+    def clear(self) -> None:
+        """Forget everything: all work is done."""
+        self.root.remove(ATTEMPTS)

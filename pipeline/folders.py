@@ -31,7 +31,7 @@ from pathlib import Path
 
 from ops.errors import OutputError
 from pipeline.lease import Fence
-from pipeline.storage import Storage, in_parallel
+from pipeline.storage import Storage, as_output_errors, in_parallel
 
 COMMIT_NAME = "_COMMIT.json"
 STAGED = "staged"
@@ -67,7 +67,7 @@ class CommittedFolders:
                 return None
             raise self.damaged(name, error) from error
         except OSError as error:
-            raise self.damaged(name, error) from error
+            raise OutputError(f"{self.root}/{self.path(name)}/{self.marker} cannot be read: {error}") from error
 
     def damaged(self, name: str, error: Exception) -> OutputError:
         """What to say of a folder whose marker is missing or makes no sense."""
@@ -120,22 +120,24 @@ class CommittedFolders:
 
         Raises:
             LeaseLostError: another driver has taken over the output; nothing was committed.
+            OutputError: the output cannot be written.
         """
         attempt = f"{name}-{uuid.uuid4().hex[:8]}"
         local = self.root.local
-        if local is not None:
-            folder = local / self.parent / f"{_TEMPORARY}{attempt}"
-            folder.mkdir(parents=True)
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="ganfit-"))
-        try:
-            yield folder
+        with as_output_errors(self.root):
             if local is not None:
-                self._rename(folder, name)
+                folder = local / self.parent / f"{_TEMPORARY}{attempt}"
+                folder.mkdir(parents=True)
             else:
-                self._stage(folder, name, f"{STAGED}/{self.parent}-{attempt}")
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+                folder = Path(tempfile.mkdtemp(prefix="ganfit-"))
+            try:
+                yield folder
+                if local is not None:
+                    self._rename(folder, name)
+                else:
+                    self._stage(folder, name, f"{STAGED}/{self.parent}-{attempt}")
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _rename(self, folder: Path, name: str) -> None:
         _flush(folder)

@@ -124,7 +124,10 @@ class StageWorker:
         log_to_stderr()
         use_threads(threads)
         self.stage = stage
-        self.loaded = stage.load()
+        try:
+            self.loaded = stage.load()
+        except Exception as error:
+            raise StageFailure(f"{_name(stage)} could not be loaded: {type(error).__name__}: {error}") from error
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Process one block."""

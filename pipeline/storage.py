@@ -1,9 +1,6 @@
 """Folders on disks and in object stores, by one small set of operations on top of Arrow's file systems.
 
-A location is a local path, a `file://` URI, a URI that Arrow reads itself (`s3://`, `gs://`, `abfs://`, `hdfs://`), or
-one of any other scheme that fsspec knows. Credentials, region and endpoint come the standard way of each store: for S3
-the AWS environment (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, ...), or the query of the URI
-(`s3://bucket/folder?endpoint_override=host:9000&scheme=http&region=us-east-1`).
+A location is a local path or a URI, see `ops.filesystems`.
 
 Two operations carry the promises of a run. `write` replaces a file as a whole: readers see the old content or the new
 one. `create` makes a file unless it exists, and exactly one of several callers succeeds:
@@ -26,24 +23,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, urlsplit
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 
-from ops.errors import ConfigurationError
+from ops.errors import ConfigurationError, OutputError
 
 SETTLE_S = 2.0
 """How long a file lies before it is read back, on stores without conditional puts."""
 _PARALLEL = 16
 """Requests at a time to an object store."""
 _CHUNK_BYTES = 8 << 20
-_ATTEMPTS = 8
-"""Times a request to S3 is tried, with growing pauses."""
-_FILE_SCHEME = "file://"
-_ARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
-_OBJECT_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
-_TRUE = ("1", "true", "yes")
 
 
 @dataclass(frozen=True)
@@ -91,7 +81,7 @@ class Storage:
             return str(self.local / name)
         path = f"{self.folder}/{name}".strip("/")
         base, mark, query = self.uri.partition("?")
-        if urlsplit(base).scheme in _ARROW_SCHEMES:
+        if urlsplit(base).scheme in ARROW_SCHEMES:
             path = quote(path)
         return f"{Storage(base)}/{path}" if public else f"{base}/{path}{mark}{query}"
 
@@ -135,7 +125,7 @@ class Storage:
         """
         if self.local is not None:
             return _link(self.local / name, data)
-        if urlsplit(self.uri).scheme in _OBJECT_SCHEMES:
+        if urlsplit(self.uri).scheme in OBJECT_SCHEMES:
             return _conditional_put(self.uri, f"{self.folder}/{name}".strip("/"), data)
         return self._create_and_look(name, data)
 
@@ -204,7 +194,7 @@ class Storage:
 
     def _make_parents(self, names: Iterable[str]) -> None:
         """Make the folders of files, in stores that have folders at all."""
-        if urlsplit(self.uri).scheme not in _OBJECT_SCHEMES:
+        if urlsplit(self.uri).scheme not in OBJECT_SCHEMES:
             filesystem, base = self.filesystem()
             for parent in {posixpath.dirname(f"{base}/{name}") for name in names}:
                 filesystem.create_dir(parent, recursive=True)
@@ -232,11 +222,11 @@ def open_storage(location: str | Path) -> Storage:
     text = str(location)
     if isinstance(location, Path) or "://" not in text:
         return Storage(os.path.abspath(text))
-    if text.startswith(_FILE_SCHEME):
+    if text.startswith(FILE_SCHEME):
         return Storage(os.path.abspath(local_path_of(text)))
     scheme = urlsplit(text).scheme
-    if scheme not in _ARROW_SCHEMES:
-        _fsspec_class(scheme)
+    if scheme not in ARROW_SCHEMES:
+        fsspec_class(scheme)
     base, mark, query = text.partition("?")
     return Storage(f"{base.rstrip('/')}{mark}{query}")
 
@@ -256,77 +246,24 @@ def open_output(location: str | Path) -> Storage:
     return storage
 
 
-def local_path_of(uri: str) -> str:
-    """The path of a percent-encoded `file://` URI."""
-    return os.fsdecode(unquote_to_bytes(uri.removeprefix(_FILE_SCHEME)))
-
-
-def resolve(uri: str) -> tuple[pafs.FileSystem, str]:
-    """Arrow's file system of a path or URI, and the path in it.
+@contextmanager
+def as_output_errors(output: Storage) -> Generator[None]:
+    """Report as such that an output cannot be read or written.
 
     Raises:
-        OSError: the store cannot be reached.
-        ConfigurationError: the scheme or an option of the URI is unknown.
+        OutputError: naming the output and the cause.
     """
-    if "://" not in uri:
-        return pafs.LocalFileSystem(), uri
-    parts = urlsplit(uri)
-    if parts.scheme in _ARROW_SCHEMES:
-        try:
-            filesystem, base = _arrow_filesystem(parts.scheme, parts.netloc, parts.query)
-        except (pa.ArrowInvalid, ValueError, TypeError) as error:
-            raise ConfigurationError(f"{uri.split('?')[0]}: not a usable location ({error})") from error
-        return filesystem, (base.rstrip("/") + unquote(parts.path)).rstrip("/")
-    import fsspec
-
-    _fsspec_class(parts.scheme)
-    filesystem, path = fsspec.core.url_to_fs(uri)
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), str(path).rstrip("/")
+    try:
+        yield
+    except OSError as error:
+        cause = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error.strerror or error
+        raise OutputError(f"{output} cannot be used ({cause}): see to it, then run the same command again") from error
 
 
 def in_parallel(work: Callable[[str], Any], names: Iterable[str]) -> list[Any]:
     """The work on every name, in their order; many requests under way at a time."""
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return list(pool.map(work, names))
-
-
-@lru_cache(maxsize=64)
-def _arrow_filesystem(scheme: str, netloc: str, query: str) -> tuple[pafs.FileSystem, str]:
-    """One connection pool a process and bucket, and the bucket's name in it."""
-    if scheme != "s3":
-        return pafs.FileSystem.from_uri(f"{scheme}://{netloc}/" + (f"?{query}" if query else ""))
-    account, _, bucket = netloc.rpartition("@")
-    options = _s3_options(account, query)
-    if not options.keys() & {"region", "endpoint_override"}:
-        options["region"] = pafs.resolve_s3_region(bucket)
-    retry = pafs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS)
-    # Without the delayed opening a small file is three requests.
-    return pafs.S3FileSystem(**options, allow_delayed_open=True, retry_strategy=retry), bucket
-
-
-def _s3_options(account: str, query: str) -> dict[str, Any]:
-    """Options of Arrow's S3 client out of a URI's account and query and the environment, as its `from_uri` does."""
-    options: dict[str, Any] = dict(parse_qsl(query, strict_parsing=bool(query)))
-    for name in ("allow_bucket_creation", "allow_bucket_deletion", "force_virtual_addressing"):
-        if name in options:
-            options[name] = options[name].lower() in _TRUE
-    if account:
-        key, _, secret = account.partition(":")
-        options |= {"access_key": unquote(key), "secret_key": unquote(secret)}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint and "endpoint_override" not in options:
-        options["scheme"], _, options["endpoint_override"] = endpoint.rstrip("/").rpartition("://")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return options if "region" in options or not region else options | {"region": region}
-
-
-def _fsspec_class(scheme: str) -> Any:
-    import fsspec
-
-    try:
-        return fsspec.get_filesystem_class(scheme)
-    except (ValueError, ImportError) as error:
-        raise ConfigurationError(f"{scheme}://: {error}") from error
 
 
 def _conditional_put(uri: str, name: str, data: bytes) -> bool:
@@ -351,7 +288,7 @@ def _object_store(uri: str) -> Any:
     account, _, bucket = parts.netloc.rpartition("@")
     if parts.scheme != "s3":
         return from_url(f"{parts.scheme}://{parts.netloc}{parts.path}")
-    options = _s3_options(account, parts.query)
+    options = s3_options(account, parts.query)
     scheme = options.get("scheme") or "https"
     filesystem: Any = resolve(uri)[0]
     settings: dict[str, Any] = {"region": options.get("region") or filesystem.region}

@@ -66,6 +66,13 @@ def total(summaries: Iterable[ShardSummary], field: str) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def duration_text(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
 def table_text(summary: RunSummary) -> str:
     """The table printed at the end of a run."""
     lines = [

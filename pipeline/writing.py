@@ -35,7 +35,7 @@ from pipeline.schema import (
 )
 from pipeline.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.stage import Stage, naming
-from pipeline.storage import Storage, open_storage
+from pipeline.storage import Storage, as_output_errors, open_storage
 from pipeline.summary import label_of
 
 MeshFormat = Literal["glb", "obj", "ply"]
@@ -158,7 +158,8 @@ class CommitOnce:
 
     def __call__(self, loaded: Any, table: pa.Table) -> pa.Table:
         """Process one block, unless its shard exists."""
-        summary = self.store.finish(int(table.column("shard")[0].as_py()))
+        with as_output_errors(self.store.root):
+            summary = self.store.finish(int(table.column("shard")[0].as_py()))
         return committed_row(summary) if summary else self.stage(loaded, table)
 
 
@@ -207,11 +208,13 @@ class OpenShard:
 
     def load(self) -> PlannedShards:
         """The plans of the output."""
-        return PlannedShards(read_plans(self.root))
+        with as_output_errors(self.root):
+            return PlannedShards(read_plans(self.root))
 
     def __call__(self, loaded: PlannedShards, table: pa.Table) -> pa.Table:
         """Read one block's items."""
-        return block_of(loaded.rows(int(table.column("shard")[0].as_py())))
+        with as_output_errors(self.root):
+            return block_of(loaded.rows(int(table.column("shard")[0].as_py())))
 
 
 def committed_row(summary: ShardSummary) -> pa.Table:

@@ -5,14 +5,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ops.errors import ConfigurationError, FingerprintMismatchError
+from ops.errors import ConfigurationError, FingerprintMismatchError, OutputError
 from ops.fit import FitConfig
 from ops.weights.bundle import ModelBundle
 from pipeline.cluster import ClusterConfig
 from pipeline.config import ReconstructConfig
 from pipeline.planner import PlanConfig
 from pipeline.reconstruction import reconstruct
-from pipeline.stage import StageFailure
+from pipeline.status import read_status
 
 pytestmark = [pytest.mark.models, pytest.mark.ray]
 
@@ -46,6 +46,15 @@ def test_a_run_is_recorded_and_repeated_for_nothing(
     assert record["models"]["shape"]["sha256"] == bundle.shape.sha256
     assert record["versions"]["ray"]
     assert record["summary"]["frames"] == {"ok": 4}
+    (entry,) = record["runs"]
+    assert (entry["outcome"], entry["shards"], entry["shards_before"], entry["fit_workers"]) == ("complete", 2, 0, 1)
+    assert entry["hosts"]
+    assert entry["started"] <= entry["finished"]
+    assert not (tmp_path / "out" / "attempts").exists()
+    status = read_status(wanted.root)
+    assert (status.state, status.shards, status.shards_committed, status.items_done) == ("complete", 2, 2, 4)
+    assert (status.frames, status.seconds_left) == ({"ok": 4}, None)
+    assert status.images_a_minute == pytest.approx(60 * 4 / entry["seconds"], rel=0.9)
     again = reconstruct(wanted, bundle)
     assert (again.frames, again.new_frames_ok, again.complete) == ({"ok": 4}, 0, True)
     with pytest.raises(FingerprintMismatchError, match=r"configuration\.frames: 5 before, 3 now"):
@@ -61,13 +70,13 @@ def test_pools_that_do_not_fit_are_refused(
 
 
 @pytest.mark.slow
-def test_a_failing_stage_is_named_with_its_items(
+def test_an_output_that_workers_cannot_use_is_named(
     local_ray: Any, bundle: ModelBundle, photo_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "attempts").mkdir(parents=True)
     (tmp_path / "out" / "attempts" / "00000-prepare").touch()
     (tmp_path / "out" / "run.json").write_text("{}")
-    with pytest.raises(StageFailure, match=r"Isolating on A000014-0-[0-9a-f]{16}.*(NotADirectory|FileExists)Error"):
+    with pytest.raises(OutputError, match=rf"^{tmp_path}/out cannot be used .*attempts.*run the same command again$"):
         reconstruct(config(photo_dir / "congress", tmp_path / "out"), bundle)
     assert not list((tmp_path / "out" / "shards").glob("0*"))
 

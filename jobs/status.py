@@ -1,0 +1,42 @@
+"""Say how a run stands: progress, failures by reason, rate, time left, and who runs it.
+
+    python -m jobs.status OUT
+    python -m jobs.status s3://bucket/out --json
+
+reads the output alone, so it works from any machine that reaches it, while the run goes on and afterwards.
+
+Exit status: 0 when the run is complete, 3 while it runs, 2 when it was stopped (the same command continues it), 1 when
+OUT is no output of a reconstruction.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from ops.errors import GanfitError
+from pipeline.status import COMPLETE, RUNNING, STOPPED, read_status, status_text
+from pipeline.storage import open_storage
+
+EXIT_STATUS = {COMPLETE: 0, STOPPED: 2, RUNNING: 3}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("output", metavar="OUT", help="the output of jobs.reconstruct: a path or a URI")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        status = read_status(open_storage(options.output))
+    except GanfitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(status.to_json(), indent=2) if options.json else status_text(status))
+    return EXIT_STATUS[status.state]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
