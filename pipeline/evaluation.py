@@ -2,10 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,13 @@ from evaluation.template import StoredTemplate, load_template
 from ops.errors import ConfigurationError, GanfitError
 from ops.mesh import Mesh, read_mesh
 from pipeline.cluster import submission_id
-from pipeline.item_tasks import Row, TaskConfig, open_run, run_items, source_checksum
+from pipeline.item_tasks import Row, TaskConfig, checksum_of, open_run, run_items, source_checksum
 from pipeline.lease import lease
 from pipeline.micc_schema import PAIRS, REGISTRATIONS, MiccReason, reason_of, write_rows
 from pipeline.reconstruction_files import Reconstruction, ReconstructionSet
+from pipeline.registration import SYNTHETIC, TEMPLATE_FILE, template_checksum
 from pipeline.registration import TABLE_FILE as REGISTRATIONS_FILE
-from pipeline.registration import TEMPLATE_FILE
-from pipeline.run_record import Fingerprint, read_record
+from pipeline.run_record import RUN_FILE, Fingerprint, read_record
 from pipeline.schema import Status
 from pipeline.storage import open_output
 
@@ -84,6 +83,8 @@ class PairItem:
     registration: Mapping[str, Any]
     setting: Setting
     reconstruction: Reconstruction
+    version: str
+    """Of both."""
 
     @property
     def item_id(self) -> str:
@@ -180,6 +181,8 @@ class Evaluation:
     rows: Sequence[Row]
     results: tuple[SettingResult, ...]
     text: str
+    synthetic: bool
+    """Whether the subjects do not exist."""
 
 
 def evaluate(
@@ -196,9 +199,7 @@ def evaluate(
     """
     registrations = _registrations(config.registered)
     items = [
-        PairItem(registration=row, setting=setting, reconstruction=reconstructions.find(str(row["subject"]), setting))
-        for row in registrations
-        for setting in Setting
+        item for row in registrations for item in _pairs_of(row, checksum_of(*_parts(row, config)), reconstructions)
     ]
     settings = {"protocol": config.protocol.value, "unit": config.unit, "scale": config.scale}
     settings |= {"against": config.against}
@@ -207,9 +208,8 @@ def evaluate(
     with lease(root, submission_id(), say) as fence:
         fingerprint = Fingerprint(
             configuration=settings,
-            models={"registrations": _file_checksum(config.registered / REGISTRATIONS_FILE)},
+            models={"template": template_checksum(load_template(config.registered / TEMPLATE_FILE).template)},
             code=source_checksum("ops/mesh.py", "ops/registration", *PROTOCOL_SOURCES),
-            input=_input_checksum(items),
         )
         record = {"kind": "evaluate_micc", "method": method, "reconstructions": str(reconstructions.root)}
         store = open_run(root, fence, fingerprint, record)
@@ -251,14 +251,17 @@ def _tabulate(config: EvaluateConfig, rows: Sequence[Row], method: str, subjects
     if config.protocol is not Protocol.GANFIT_CODE:
         truth = "raw scans" if config.against is Against.SCAN else "registered templates"
         remarks.append(f"Ground truth: {truth}.")
-    text = render_table(method, config.protocol, results, subjects=subjects, remarks=remarks)
-    return Evaluation(rows=rows, results=results, text=text)
+    record = config.registered / RUN_FILE
+    synthetic = record.is_file() and bool(json.loads(record.read_text()).get(SYNTHETIC))
+    text = render_table(method, config.protocol, results, subjects=subjects, remarks=remarks, synthetic=synthetic)
+    return Evaluation(rows=rows, results=results, text=text, synthetic=synthetic)
 
 
 def _as_json(evaluation: Evaluation, method: str, protocol: Protocol) -> str:
     content = {
         "method": method,
         "protocol": protocol.value,
+        "synthetic_data": evaluation.synthetic,
         "settings": [
             {
                 "setting": result.setting.value,
@@ -274,14 +277,21 @@ def _as_json(evaluation: Evaluation, method: str, protocol: Protocol) -> str:
     return json.dumps(content, indent=2, allow_nan=False)
 
 
-def _file_checksum(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
+def _parts(registration: Mapping[str, Any], config: EvaluateConfig) -> list[Path | str | None]:
+    """What a registration is made of: what its row says, and its meshes."""
+    meshes = [registration[name] for name in ("mesh_path", "scan_path")]
+    said = json.dumps([registration[name] for name in ("status", "reason", "message", "landmarks_mm")])
+    return [said, *(config.registered / path if path else None for path in meshes)]
 
 
-def _input_checksum(items: Sequence[PairItem]) -> str:
-    digest = sha256()
-    for item in items:
-        path = item.reconstruction.path
-        size = -1 if path is None else path.stat().st_size
-        digest.update(f"{item.item_id}\0{path}\0{size}\0".encode())
-    return digest.hexdigest()
+def _pairs_of(registration: Mapping[str, Any], version: str, reconstructions: ReconstructionSet) -> Generator[PairItem]:
+    for setting in Setting:
+        found = reconstructions.find(str(registration["subject"]), setting)
+        landmarks = None if found.path is None else found.path.with_suffix(".ljson")
+        beside = landmarks if landmarks is not None and landmarks.is_file() else None
+        yield PairItem(
+            registration=registration,
+            setting=setting,
+            reconstruction=found,
+            version=checksum_of(version, found.path, beside, found.reason, found.message),
+        )

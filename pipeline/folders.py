@@ -91,6 +91,16 @@ class CommittedFolders:
         contents = [self.read(name) for name in names] if self.root.local else in_parallel(self.read, names)
         return {name: content for name, content in zip(names, contents, strict=True) if content is not None}
 
+    def remove(self, name: str) -> None:
+        """Delete a complete folder."""
+        local = self.root.local
+        if local is None:
+            self.root.remove(self.path(name))
+            return
+        doomed = local / self.parent / f"{_TEMPORARY}{name}-{uuid.uuid4().hex[:8]}"
+        (local / self.parent / name).rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
     def remove_leftovers(self, complete: Iterable[str]) -> int:
         """Finish or delete what killed runs left half written, and say how many they were."""
         if self.root.local is not None:

@@ -22,6 +22,8 @@ from pipeline.stage import StageFailure, use_threads
 from pipeline.storage import Storage
 
 ROW_FILE = "row.json"
+VERSION = "version"
+"""The row's field with `Item.version`."""
 MAX_RETRIES = 2
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -48,6 +50,11 @@ class Item(Protocol):
     @property
     def item_id(self) -> str:
         """Unique, and fit for a folder's name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of what the item is made from: an item that was made from another version is made again."""
         ...
 
 
@@ -106,6 +113,15 @@ def source_checksum(*names: str) -> str:
     return digest.hexdigest()
 
 
+def checksum_of(*parts: Path | str | None) -> str:
+    """sha256 over the contents of files, and over words; None is a file that is missing."""
+    digest = sha256()
+    for part in parts:
+        content = part.read_bytes() if isinstance(part, Path) else repr(part).encode()
+        digest.update(sha256(content).digest())
+    return digest.hexdigest()
+
+
 def open_run(root: Storage, fence: Fence | None, fingerprint: Fingerprint, record: Mapping[str, Any]) -> ItemStore:
     """Check that an output folder may be continued, and write its run.json.
 
@@ -138,10 +154,18 @@ def run_items(
 ) -> list[Row]:
     """Process every unfinished item; returns all rows in the order of the items.
 
+    Items that were made from other versions of their files are made again; items of earlier runs that are no longer
+    asked for stay on disk.
+
     Raises:
         StageFailure: an item met something the work was not built for; finished items stay.
     """
-    pending = [item for item in items if store.row(item.item_id) is None]
+    pending = [item for item in items if (row := store.row(item.item_id)) is None or row[VERSION] != item.version]
+    changed = [item.item_id for item in pending if store.row(item.item_id) is not None]
+    for item_id in changed:
+        store.folders.remove(item_id)
+    if changed:
+        say(f"{len(changed)} of {len(items)} are made again, as their files changed: {', '.join(changed)}")
     if len(pending) < len(items):
         say(f"{len(items) - len(pending)} of {len(items)} are there already")
     workers = min(local_cpus() if config.workers is None else config.workers, len(pending))
@@ -166,12 +190,12 @@ def process_chunk(store: ItemStore, chunk: Sequence[Item], work: Work) -> list[s
                 row = work(item, folder)
             except Exception as error:
                 raise StageFailure(f"{item.item_id}: {type(error).__name__}: {error}") from error
-            _write_row(folder, row)
+            _write_row(folder, item, row)
     return [item.item_id for item in chunk]
 
 
-def _write_row(folder: Path, row: Row) -> None:
-    (folder / ROW_FILE).write_text(json.dumps(row, allow_nan=False))
+def _write_row(folder: Path, item: Item, row: Row) -> None:
+    (folder / ROW_FILE).write_text(json.dumps(row | {VERSION: item.version}, allow_nan=False))
 
 
 def _in_process(store: ItemStore, chunks: Iterable[Sequence[Item]], work: Work) -> Iterator[str]:
@@ -219,5 +243,5 @@ def _after_crash(
         return
     for item in left:
         with store.folders.writing(item.item_id) as folder:
-            _write_row(folder, work.crashed(item, f"the worker died {MAX_RETRIES + 1} times: {message}"))
+            _write_row(folder, item, work.crashed(item, f"the worker died {MAX_RETRIES + 1} times: {message}"))
         yield item.item_id

@@ -17,15 +17,18 @@ from ops.mesh import Mesh, read_mesh, write_ply
 from ops.registration.register import Registration, RegistrationConfig, Template, register_scan
 from ops.registration.solver import Status as SolverStatus
 from pipeline.cluster import submission_id
-from pipeline.item_tasks import Row, TaskConfig, open_run, run_items, source_checksum
+from pipeline.item_tasks import Row, TaskConfig, checksum_of, open_run, run_items, source_checksum
 from pipeline.lease import lease
 from pipeline.micc_schema import REGISTRATIONS, MiccReason, reason_of, write_rows
 from pipeline.run_record import Fingerprint, read_record
 from pipeline.schema import Status
 from pipeline.storage import open_output
+from pipeline.synthetic_micc import is_synthetic
 
 TABLE_FILE = "registrations.parquet"
 TEMPLATE_FILE = "template.npz"
+SYNTHETIC = "synthetic"
+"""The record's field that says whether the people do not exist."""
 MAX_RESIDUAL_MM = 1.0
 MIN_MATCHED_SHARE = 0.3
 MAX_FLIPPED_SHARE = 0.02
@@ -48,6 +51,8 @@ class ScanItem:
     """One scan to register."""
 
     files: ScanFiles
+    version: str
+    """Of the scan and its annotations."""
 
     @property
     def item_id(self) -> str:
@@ -109,7 +114,10 @@ def register(
         ConfigurationError: no such data set.
         OutputError: an output that cannot be used or continued.
     """
-    items = [ScanItem(files=files) for files in find_scans(config.data, config.landmarks)]
+    items = [
+        ScanItem(files=files, version=checksum_of(files.mesh_path, files.landmarks_path))
+        for files in find_scans(config.data, config.landmarks)
+    ]
     root = open_output(config.output)
     read_record(root)
     with lease(root, submission_id(), say) as fence:
@@ -117,9 +125,13 @@ def register(
             configuration=asdict(config.registration),
             models={"template": template_checksum(template.template)},
             code=source_checksum("ops/mesh.py", "ops/registration"),
-            input=_input_checksum(items),
         )
-        record: dict[str, Any] = {"kind": "register_micc", "data": str(config.data), "scans": len(items)}
+        record: dict[str, Any] = {
+            "kind": "register_micc",
+            "data": str(config.data),
+            "scans": len(items),
+            SYNTHETIC: is_synthetic(config.data),
+        }
         store = open_run(root, fence, fingerprint, record)
         template_path = config.output / TEMPLATE_FILE
         save_template(template, template_path)
@@ -160,13 +172,3 @@ def _problem(found: Registration) -> str | None:
 
 def _rejected(reason: MiccReason, message: str) -> Row:
     return {"status": Status.REJECTED, "reason": reason, "message": message}
-
-
-def _input_checksum(items: list[ScanItem]) -> str:
-    """Which files there are and how large they are."""
-    digest = sha256()
-    for item in items:
-        for path in (item.files.mesh_path, item.files.landmarks_path):
-            size = -1 if path is None else path.stat().st_size
-            digest.update(f"{item.item_id}\0{path}\0{size}\0".encode())
-    return digest.hexdigest()

@@ -103,6 +103,11 @@ def write_synthetic_micc(
         say(f"{name} written")
 
 
+def is_synthetic(folder: Path) -> bool:
+    """Whether a folder holds a data set of this module."""
+    return (folder / TRUTH_DIR / RECORD_FILE).is_file()
+
+
 def read_truth(folder: Path, subject: str) -> SubjectTruth:
     """What is true about a subject of a data set.
 

@@ -68,6 +68,33 @@ def test_a_second_run_does_what_is_missing_and_nothing_else(
     assert not list((registered_micc / "items").glob(".tmp-*"))
 
 
+def test_scans_are_added_and_changed_ones_made_again(
+    tiny_micc: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from jobs.evaluate_micc import main as evaluate
+
+    data, output = tmp_path / "MICC", tmp_path / "registered"
+    shutil.copytree(tiny_micc.data / "subject_01", data / "subject_01")
+    words = arguments(tiny_micc, output)
+    words[words.index("--data") + 1] = str(data)
+    measure = ["--registered", str(output), "--reconstructions", str(tiny_micc.reconstructions), "--workers", "0"]
+    measure += ["--output", str(tmp_path / "evaluated")]
+    assert main(words) == evaluate(measure) == 0
+    shutil.copytree(tiny_micc.data / "subject_02", data / "subject_02")
+    scan = next((data / "subject_01" / "Model" / "frontal1" / "obj").iterdir())
+    scan.write_text(f"# touched up\n{scan.read_text()}")
+    capsys.readouterr()
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 are made again, as their files changed: subject_01-frontal1" in said
+    assert "1 of 4 are there already" in said
+    assert sorted(rows_of(output)) == [f"subject_{n:02d}-frontal{k}" for n in (1, 2) for k in (1, 2)]
+    assert evaluate(measure) == 0
+    assert len(pq.read_table(tmp_path / "evaluated" / "pairs.parquet")) == 12
+
+
 def test_another_template_does_not_mix_with_old_results(
     registered_micc: Path, tiny_micc: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from pipeline.storage import open_storage
 @dataclass(frozen=True)
 class Number:
     value: int
+    version: str = "1"
 
     @property
     def item_id(self) -> str:
@@ -42,7 +43,7 @@ class Square:
 
 
 def fingerprint(code: str = "a") -> Fingerprint:
-    return Fingerprint(configuration={"power": 2}, models={}, code=code, input="x")
+    return Fingerprint(configuration={"power": 2}, models={}, code=code)
 
 
 def numbers(*values: int) -> list[Number]:
@@ -60,6 +61,20 @@ def test_items_become_folders_once_and_rows_keep_their_order(tmp_path: Path) -> 
     assert [row["square"] for row in again] == [25, 9, 4]
     assert (tmp_path / "items" / "number_3" / "square.txt").stat().st_mtime_ns == written
     assert json.loads((tmp_path / "run.json").read_text())["kind"] == "test"
+
+
+def test_an_item_whose_files_changed_is_made_again_and_no_other(tmp_path: Path) -> None:
+    store = open_run(open_storage(tmp_path), None, fingerprint(), {})
+    run_items(store, numbers(3, 4), Square(), TaskConfig(workers=0))
+    kept = (tmp_path / "items" / "number_3" / "square.txt").stat().st_mtime_ns
+    made = (tmp_path / "items" / "number_4" / "square.txt").stat().st_mtime_ns
+    said: list[str] = []
+    rows = run_items(store, [Number(3), Number(4, "2")], Square(), TaskConfig(workers=0), said.append)
+    assert [row["square"] for row in rows] == [9, 16]
+    assert said[0] == "1 of 2 are made again, as their files changed: number_4"
+    assert (tmp_path / "items" / "number_3" / "square.txt").stat().st_mtime_ns == kept
+    assert (tmp_path / "items" / "number_4" / "square.txt").stat().st_mtime_ns > made
+    assert sorted(path.name for path in (tmp_path / "items").iterdir()) == ["number_3", "number_4"]
 
 
 def test_the_unexpected_names_its_item_and_leaves_nothing_half_done(tmp_path: Path) -> None:
