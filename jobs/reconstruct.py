@@ -10,15 +10,17 @@ Exit status: 0 when every input file is accounted for, 1 for bad input or config
 same command again to continue).
 """
 
+from jobs.interruption import INTERRUPTED, end_at_once_when_interrupted, interruptible, say_how_to_continue
+
+if __name__ == "__main__":
+    end_at_once_when_interrupted()  # the imports below take seconds
+
 import dataclasses
-import signal
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
-from types import FrameType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -30,12 +32,13 @@ from pipeline.config import ReconstructConfig
 from pipeline.detection import DetectionConfig
 from pipeline.dry_run import forecast
 from pipeline.listing import Layout
+from pipeline.logs import log_event, log_to_stderr
 from pipeline.planner import PlanConfig
 from pipeline.reconstruction import reconstruct
 from pipeline.summary import table_text
 from pipeline.writing import MeshFormat
 
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+OK, BAD_INPUT = 0, 1
 
 
 class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -44,22 +47,26 @@ class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        options = _parse(arguments)
-        bundle = resolve_bundle(options.models, Path(options.model_dir) if options.model_dir else None)
-        config = _config(options)
-        if options.dry_run:
-            print(forecast(config, bundle).text())
-            return OK
-        summary = reconstruct(config, bundle, _say)
+        with interruptible():
+            return _run(arguments)
     except ArgumentError as error:
         return _refuse(f"{error}\nSee python -m jobs.reconstruct --help")
     except GanfitError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
-        print("interrupted: finished shards are kept, the same command continues from them", file=sys.stderr)
+        say_how_to_continue()
         return INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parse(arguments)
+    bundle = resolve_bundle(options.models, options.model_dir)
+    config = _config(options)
+    if options.dry_run:
+        print(forecast(config, bundle).text())
+        return OK
+    summary = reconstruct(config, bundle, _say if options.log_format == "text" else _log())
     print()
     print(table_text(summary))
     return OK if summary.complete else _refuse("not every input file is accounted for: run the same command again")
@@ -105,7 +112,7 @@ def _add_content_options(parser: ArgumentParser) -> None:
     )
     bundles = ", ".join(built_in_bundles())
     _add(parser, "models", str, "ict", f"a bundle ({bundles}) or the YAML file of your own")
-    _add(parser, "model_dir", str | None, None, "folder of model files; default: $GANFIT_MODELS, else a cache")
+    _add(parser, "model_dir", str | None, None, "folder or URI of model files; default: $GANFIT_MODELS, else a cache")
     _add(
         parser, "preset", str, "default", "default, or paper: the published method to the letter, several times slower"
     )
@@ -143,6 +150,13 @@ def _add_machine_options(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it may take")
     _add(parser, "stall_timeout_s", float, cluster.stall_timeout_s, "end a run in which no shard moves for so long")
     _add(parser, "clip_timeout_s", float, 600.0, "seconds a clip may take to decode; a longer one fails as timeout")
+    _add(
+        parser,
+        "log_format",
+        Literal["text", "json"],
+        "text",
+        "progress as text on standard output or as JSON lines on standard error",
+    )
     _add(parser, "dashboard", bool, cluster.dashboard, "start Ray's dashboard, reachable from this machine only")
 
 
@@ -183,8 +197,10 @@ def _moment(text: str | None) -> datetime | None:
         raise ConfigurationError(f"expected a date or time such as 2026-11-21 for --since, got {text!r}") from error
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _log() -> Callable[[str], None]:
+    """Progress as JSON lines on standard error, as the workers log."""
+    log_to_stderr()
+    return lambda line: log_event("progress", line=line)
 
 
 def _say(line: str) -> None:

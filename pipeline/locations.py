@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ops.errors import ConfigurationError, UnreadableInputError
-from pipeline.storage import local_path_of, resolve
+from ops.filesystems import local_path_of, resolve
 
 MAX_FILE_BYTES = 1 << 30
 """Photos larger than this are not read."""

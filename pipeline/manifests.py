@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.errors import ConfigurationError
+from ops.filesystems import resolve
 from pipeline.listing import Item, Listing, kind_of, table_of
 from pipeline.names import stable_id
-from pipeline.storage import open_storage, resolve
+from pipeline.storage import open_storage
 
 _COLUMNS = {
     "uri": pa.large_string(),

@@ -8,11 +8,12 @@ from urllib.parse import quote_from_bytes, unquote
 
 from evaluation.micc import find_videos
 from ops.errors import ConfigurationError
+from ops.filesystems import resolve
 from pipeline.listing import Item, Kind, Layout, Listing, kind_of, table_of
 from pipeline.locations import location_of
 from pipeline.manifests import list_manifest
 from pipeline.names import stable_id
-from pipeline.storage import Storage, open_storage, resolve
+from pipeline.storage import Storage, open_storage
 
 _MANIFEST_SUFFIXES = (".parquet", ".pq")
 

@@ -28,6 +28,7 @@ from urllib.parse import quote, urlsplit
 import pyarrow.fs as pafs
 
 from ops.errors import ConfigurationError, OutputError
+from ops.filesystems import ARROW_SCHEMES, FILE_SCHEME, OBJECT_SCHEMES, fsspec_class, local_path_of, resolve, s3_options
 
 SETTLE_S = 2.0
 """How long a file lies before it is read back, on stores without conditional puts."""

@@ -12,10 +12,12 @@ A bundle is a YAML file. Each role says which kind of model it is and where the 
     judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised
     regressor:   {kind: fastganfit, path: r.safetensors, sha256: ef01...}   # optional; trained with these very models
 
-`path` is relative to the YAML file; `known` names a file of the registry in the model directory instead. Built in are
-the bundles that lie beside this module, such as `ict`.
+`path` is relative to the YAML file, or a URI such as s3://bucket/file; `known` names a file of the registry in the
+model directory instead, which may be a URI too. Remote files are copied to each machine once. Built in are the bundles
+that lie beside this module, such as `ict`.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +42,8 @@ from ops.weights.models import (
     load_shape,
     load_texture,
 )
-from ops.weights.registry import known_file, remedy_of, resolve_model_dir, verify
+from ops.weights.registry import MODEL_DIR_VARIABLE, known_file, remedy_of, resolve_model_dir, verify
+from ops.weights.remote import cached_copy, is_remote
 
 __all__ = [
     "ModelBundle",
@@ -99,7 +102,8 @@ class _Source:
     """Where a bundle is described, for messages and relative paths."""
 
     path: Path
-    model_dir: Path
+    model_dir: Path | str
+    """A folder, or the URI of one."""
 
 
 def built_in_bundles() -> tuple[str, ...]:
@@ -107,18 +111,18 @@ def built_in_bundles() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in BUILT_IN_FOLDER.glob("*.yaml")))
 
 
-def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | None = None) -> ModelBundle:
+def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None) -> ModelBundle:
     """Read a bundle and verify the checksum of every file it names.
 
     Args:
         name_or_yaml: a built-in bundle's name, or the path of a YAML file.
-        model_dir: where registered files lie; None for $GANFIT_MODELS or the user's cache.
+        model_dir: where registered files lie, a folder or a URI; None for $GANFIT_MODELS or the user's cache.
 
     Raises:
         ConfigurationError: no such bundle, or a description that is not understood.
         MissingModelFileError, AlteredModelFileError: files that are absent or another; all of them are in the message.
     """
-    source = _Source(path=_find(name_or_yaml), model_dir=resolve_model_dir(model_dir))
+    source = _Source(path=_find(name_or_yaml), model_dir=_model_place(model_dir))
     description = _read(source.path)
     unknown = [role for role in description if role not in ("name", *_KINDS)]
     absent = [role for role in _KINDS if role not in _OPTIONAL_ROLES and role not in description]
@@ -190,6 +194,9 @@ def _resolve(role: str, content: object, source: _Source) -> ModelRef:
         return ModelRef(kind=kind, path=None, sha256=None)
     if given == ["known"]:
         item = known_file(entry["known"])
+        if isinstance(source.model_dir, str):
+            base, mark, query = source.model_dir.partition("?")
+            return _remote(kind, f"{base.rstrip('/')}/{item.filename}{mark}{query}", item.sha256)
         path = source.model_dir / item.filename
         return ModelRef(
             kind=kind, path=verify(path, item.sha256, remedy_of(item, source.model_dir)), sha256=item.sha256
@@ -201,8 +208,22 @@ def _resolve(role: str, content: object, source: _Source) -> ModelRef:
     sha256 = entry["sha256"].lower()
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ConfigurationError(f"{where}: expected a sha256 of 64 hexadecimal digits, found {entry['sha256']!r}")
+    if is_remote(entry["path"]):
+        return _remote(kind, entry["path"], sha256)
     path = (source.path.parent / Path(entry["path"]).expanduser()).absolute()
     return ModelRef(kind=kind, path=verify(path, sha256), sha256=sha256)
+
+
+def _remote(kind: str, uri: str, sha256: str) -> ModelRef:
+    return ModelRef(kind=kind, path=cached_copy(uri, sha256), sha256=sha256, uri=uri)
+
+
+def _model_place(model_dir: Path | str | None) -> Path | str:
+    """The model directory, as it is named where it is a remote one."""
+    named = model_dir or os.environ.get(MODEL_DIR_VARIABLE)
+    if isinstance(named, str) and is_remote(named):
+        return named
+    return resolve_model_dir(None if model_dir is None else Path(model_dir))
 
 
 def _entry(content: object, where: str) -> dict[str, str]:

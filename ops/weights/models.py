@@ -20,6 +20,7 @@ from ops.prior import CameraLightPrior
 from ops.prior import load_prior as load_json_prior
 from ops.texture.interface import TextureModel
 from ops.texture.pca import load_pca_texture
+from ops.weights.remote import cached_copy
 
 Loader = TypeVar("Loader")
 
@@ -32,10 +33,21 @@ class ModelRef:
     path: Path | None
     """Absolute; None for a kind that needs no file."""
     sha256: str | None
+    uri: str | None = None
+    """Where the file is fetched from, for one that does not lie on this machine."""
+
+    def file(self) -> Path | None:
+        """The file on the machine that asks, fetched there where needed.
+
+        Raises:
+            ModelFileError: it cannot be fetched.
+        """
+        return cached_copy(self.uri, self.sha256) if self.uri and self.sha256 else self.path
 
     def description(self) -> dict[str, str | None]:
         """Kind, path and checksum as JSON holds them."""
-        return {"kind": self.kind, "path": str(self.path) if self.path else None, "sha256": self.sha256}
+        place = self.uri.partition("?")[0] if self.uri else str(self.path) if self.path else None
+        return {"kind": self.kind, "path": place, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -177,7 +189,7 @@ PRIORS: Mapping[str, Kind[Callable[[Path | None], CameraLightPrior]]] = {
 
 def load_shape(ref: ModelRef) -> MorphableModel:
     """The shape model, on the CPU."""
-    return _kind(SHAPES, ref).load(ref.path)
+    return _kind(SHAPES, ref).load(ref.file())
 
 
 def load_texture(ref: ModelRef, shape: MorphableModel, cache_dir: Path | None = None) -> TextureModel:
@@ -187,7 +199,7 @@ def load_texture(ref: ModelRef, shape: MorphableModel, cache_dir: Path | None = 
         ConfigurationError: it is drawn on another UV layout than the shape's.
     """
     texture = _kind(TEXTURES, ref).load(
-        ref.path, TextureContext(shape=shape, cache_dir=cache_dir or default_texture_cache())
+        ref.file(), TextureContext(shape=shape, cache_dir=cache_dir or default_texture_cache())
     )
     if texture.uv_layout != shape.metadata.uv_layout:
         raise ConfigurationError(
@@ -199,17 +211,17 @@ def load_texture(ref: ModelRef, shape: MorphableModel, cache_dir: Path | None = 
 
 def load_recognition(ref: ModelRef, content_layers: Sequence[str] | None = None) -> RecognitionNetwork:
     """A recognition network, on the CPU; see `ops.networks.recognition` for the layers (judges need none: `()`)."""
-    return _kind(RECOGNITIONS, ref).load(_file(ref.path), content_layers)
+    return _kind(RECOGNITIONS, ref).load(_file(ref.file()), content_layers)
 
 
 def load_detector(ref: ModelRef, device: str = "cpu") -> FaceDetector:
     """The face detector; `device` is "cpu" or "cuda"."""
-    return _kind(DETECTORS, ref).load(_file(ref.path), device)
+    return _kind(DETECTORS, ref).load(_file(ref.file()), device)
 
 
 def load_landmarks(ref: ModelRef, device: str = "cpu") -> LandmarkNetwork:
     """The 68-point network; `device` is "cpu" or "cuda"."""
-    return _kind(LANDMARKS, ref).load(_file(ref.path), device)
+    return _kind(LANDMARKS, ref).load(_file(ref.file()), device)
 
 
 def load_regressor(ref: ModelRef, context: RegressorContext) -> Regressor:
@@ -218,12 +230,12 @@ def load_regressor(ref: ModelRef, context: RegressorContext) -> Regressor:
     Raises:
         ConfigurationError: it was trained with other models.
     """
-    return _kind(REGRESSORS, ref).load(_file(ref.path), context)
+    return _kind(REGRESSORS, ref).load(_file(ref.file()), context)
 
 
 def load_prior(ref: ModelRef) -> CameraLightPrior:
     """The camera-and-light prior."""
-    return _kind(PRIORS, ref).load(ref.path)
+    return _kind(PRIORS, ref).load(ref.file())
 
 
 def default_texture_cache() -> Path:

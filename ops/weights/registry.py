@@ -182,10 +182,16 @@ def known_file(name: str) -> ModelFile:
 
 
 def resolve_model_dir(model_dir: Path | None = None) -> Path:
-    """The folder model files live in: the given one, or $GANFIT_MODELS, or a folder in the user's cache."""
+    """The folder model files live in: the given one, or $GANFIT_MODELS, or a folder in the user's cache.
+
+    Raises:
+        ConfigurationError: $GANFIT_MODELS is a URI.
+    """
     if model_dir is not None:
         return model_dir.expanduser().absolute()
     named = os.environ.get(MODEL_DIR_VARIABLE)
+    if named and "://" in named:
+        raise ConfigurationError(f"expected a folder, but ${MODEL_DIR_VARIABLE} is {named}: name a folder for this")
     if named:
         return Path(named).expanduser().absolute()
     import pooch

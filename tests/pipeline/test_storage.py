@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from ops.errors import ConfigurationError
-from pipeline.storage import Storage, open_output, open_storage, resolve
+from ops.filesystems import resolve
+from pipeline.storage import Storage, open_output, open_storage
 
 
 def test_files_are_replaced_listed_and_removed(root: Storage) -> None:
