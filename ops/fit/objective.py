@@ -127,7 +127,7 @@ class Objective:
         spread = (inputs.images - inputs.images.mean(1, keepdim=True)).abs().mean((1, 2, 3))
         self.grey = spread < GREY_SPREAD
         self.light_start = inputs.images.new_tensor(INITIAL_LIGHT)
-        self.draws = self._draw() if "identity_second" in self.terms else None
+        self.draws = self._draw() if config.second_render else None
 
     def _draw(self) -> SecondDraws:
         shape = self.models.shape
@@ -202,7 +202,7 @@ class Objective:
     ) -> FitLosses:
         """The chosen terms, and those that cost nothing, of a first render that is there already.
 
-        The second render's term is there only where it has a weight.
+        The second render's term is there only where there is one.
         """
         inputs, light = self.inputs, parameters.light
         missing = torch.full_like(light[:, 0], torch.nan)
