@@ -107,9 +107,16 @@ class Fence:
         Raises:
             LeaseLostError: another driver has taken over.
         """
-        owner = current_owner(self.root)
-        if owner is not None and owner.token > self.token:
+        if (owner := self._successor()) is not None:
             raise LeaseLostError(f"{self.root} was taken over by {owner.describe()}: this run must not write to it")
+
+    def held(self) -> bool:
+        """Whether no other driver has taken over."""
+        return self._successor() is None
+
+    def _successor(self) -> Owner | None:
+        owner = current_owner(self.root)
+        return owner if owner is not None and owner.token > self.token else None
 
 
 def current_owner(root: Storage) -> Owner | None:

@@ -1,7 +1,7 @@
 """Reconstructing a dataset: from an input to committed shards, resumable at any point."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -68,6 +68,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
     check_folders(config, root)
     listing = list_input(config.input, config.layout)
     with lease(root, config.submission_id, say) as fence, as_output_errors(root):
+        earlier = read_record(root)
         store = ShardStore(root, fence)
         committed = store.summaries()
         fingerprint = check_run(config, bundle, root, committed)
@@ -75,7 +76,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
             committed = store.summaries()
         plans = _plan(config, root, fence, listing, say)
         run = _Run(config=config, bundle=bundle, store=store, plans=plans, fingerprint=fingerprint, committed=committed)
-        record = _record(run, listing)
+        record = _record(run, listing, with_new_run(earlier, config.submission_id, committed))
         pace = Pace()
         outcome: Outcome = "failed"
         write_record(root, record)
@@ -87,8 +88,9 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
             raise
         finally:
             end_run(record["runs"][-1], outcome, pace)
-            write_record(root, record)
-            write_current(root, plans.current(committed))
+            if fence.held():
+                write_record(root, record)
+                write_current(root, plans.current(committed))
         return _conclude(run, pace, record, say)
 
 
@@ -167,10 +169,12 @@ def _plan(config: ReconstructConfig, root: Storage, fence: Fence, listing: Listi
     return plans
 
 
-def _record(run: _Run, listing: Listing) -> dict[str, Any]:
+def _record(run: _Run, listing: Listing, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     plans = run.plans
+    # Without what the URIs may hold of credentials.
+    places = {"input": str(open_storage(run.config.input)), "output": str(run.store.root)}
     return {
-        "configuration": dataclasses.asdict(run.config),
+        "configuration": dataclasses.asdict(run.config) | places,
         "models": run.bundle.description(),
         "versions": library_versions(),
         "input": {
@@ -184,7 +188,7 @@ def _record(run: _Run, listing: Listing) -> dict[str, Any]:
         },
         "fingerprint": run.fingerprint.digest(),
         "fingerprint_parts": run.fingerprint.parts(),
-        "runs": with_new_run(read_record(run.store.root), run.config.submission_id, run.committed),
+        "runs": runs,
     }
 
 

@@ -88,6 +88,7 @@ def test_a_driver_without_a_sign_of_life_is_replaced_and_fenced(root: Storage) -
                 fence.check()
                 with pytest.raises(LeaseLostError, match="must not write"):
                     paused.check()
+                assert (fence.held(), paused.held()) == (True, False)
             assert "left by far-away, process 1" in said[0]
     assert owner(root).token == fence.token, "the loser's end changes nothing"
 
