@@ -65,7 +65,10 @@ def test_is_frozen_and_differentiable_in_the_images(weights: Path) -> None:
 def test_knows_people_it_never_saw(tmp_path: Path) -> None:
     people = PortraitSet(first_person=5_000_000, people=12, pictures_each=4)
     pictures = load_or_render(people, faceworld_model(), tmp_path, lambda line: None)
-    score = score_recognition(load_recognition(resolve_bundle("embedded").recognition), pictures)
-    assert score.accuracy > 0.8
-    assert score.same_mean > score.different_mean + 0.2
-    assert np.isfinite(score.true_accept)
+    bundle = resolve_bundle("embedded")
+    for network in (bundle.recognition, bundle.judge):
+        assert network is not None
+        score = score_recognition(load_recognition(network), pictures)
+        assert score.accuracy > 0.8
+        assert score.same_mean > score.different_mean + 0.2
+        assert np.isfinite(score.true_accept)
