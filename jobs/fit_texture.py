@@ -1,0 +1,99 @@
+"""Measure what texture models can express: fit each to held-out UV maps and compare.
+
+    python -m jobs.make_synthetic --layout uv --maps 100 --side 256 --seed 99 --output held-out
+    python -m jobs.fit_texture --maps held-out --texture gan/generator.safetensors --pca-maps uv-maps --output fits
+
+For every map the latent vector with the least mean absolute difference is sought, alike for every model. --texture
+names generators and PCA textures in their files, --pca-maps adds a PCA of as many modes as the first model has latent
+values, fitted to the maps of a folder (those the generator was trained on). Writes table.txt (L1, SSIM, energy kept and
+energy explained in the top two octaves), values.json and grid.png (truth, then the models).
+
+Exit status: 0 when done, 1 for bad input, 2 when interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.errors import ConfigurationError, GanfitError
+
+OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if min(options.count, options.steps, options.batch) < 1:
+        parser.error("expected at least one map, step and map of a batch")
+    try:
+        _compare(options)
+    except (GanfitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.fit_texture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--maps", type=Path, required=True, help="held-out maps: a folder, or a Parquet file with column uri")
+    add("--texture", type=Path, nargs="+", required=True, help="files of generators and PCA textures")
+    add("--pca-maps", type=Path, help="maps to fit a PCA of equal latent size to")
+    add("--output", type=Path, required=True, help="folder of the table and the pictures")
+    add("--side", type=int, help="level to compare at (default: the first model's largest)")
+    add("--count", type=int, default=32, help="held-out maps (default: %(default)s)")
+    add("--steps", type=int, default=300, help="iterations of a fit (default: %(default)s)")
+    add("--batch", type=int, default=16, help="maps fitted together (default: %(default)s)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
+    return parser
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from ops.texture.interface import TextureModel
+    from ops.texture.texture_file import load_texture_file
+    from pipeline.texture_comparison import (
+        TABLE_FILE,
+        ComparisonSettings,
+        compare_textures,
+        load_held_out,
+        principal_components,
+    )
+    from pipeline.texture_training import pick_device
+
+    loaded: list[tuple[Path, TextureModel]] = [(path, load_texture_file(path)) for path in options.texture]
+    first = loaded[0][1]
+    for path, model in loaded:
+        if model.uv_layout != first.uv_layout:
+            raise ConfigurationError(
+                f"expected models of one UV layout, {path} is on {model.uv_layout} and the first on {first.uv_layout}"
+            )
+    settings = ComparisonSettings(
+        side=options.side or first.resolution,
+        maps=options.count,
+        steps=options.steps,
+        batch=options.batch,
+        device=pick_device(options.device),
+    )
+    cache = options.output / "maps"
+    models = {str(path): model for path, model in loaded}
+    if options.pca_maps:
+        models[f"PCA of {options.pca_maps}"] = principal_components(
+            options.pca_maps, first.latent_size, first.uv_layout, settings, cache
+        )
+    truth = load_held_out(options.maps, settings, cache)
+    compare_textures(models, truth, settings, options.output, _say)
+    print((options.output / TABLE_FILE).read_text(encoding="utf-8"), end="")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
