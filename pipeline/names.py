@@ -1,4 +1,9 @@
-"""Ids and file names made from whatever users call their files."""
+"""Ids and file names made from whatever users call their files.
+
+Nothing of a user's name reaches a path unchanged: what is kept of it is ASCII letters, digits, `_` and `-`, and sixteen
+digits of a hash follow. So no name leaves the output (`../x`, an absolute path), is too long, means a device (`CON`)
+or meets another one on a disk that ignores case or normalises Unicode.
+"""
 
 import re
 import unicodedata
