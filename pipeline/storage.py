@@ -29,6 +29,7 @@ import pyarrow.fs as pafs
 
 from ops.errors import ConfigurationError, OutputError
 from ops.filesystems import ARROW_SCHEMES, FILE_SCHEME, OBJECT_SCHEMES, fsspec_class, local_path_of, resolve, s3_options
+from pipeline.cluster import in_submitted_job
 
 SETTLE_S = 2.0
 """How long a file lies before it is read back, on stores without conditional puts."""
@@ -243,6 +244,11 @@ def open_output(location: str | Path) -> Storage:
         raise ConfigurationError(
             f"expected a folder or a URI that keeps what is written to it as output, got {location}: "
             "use a path, s3://, gs://, abfs:// or hdfs://"
+        )
+    if in_submitted_job() and "://" not in str(location) and not Path(location).is_absolute():
+        raise ConfigurationError(
+            f"expected an absolute path or a URI as output, got {location}: a submitted job runs in a copy of its "
+            "working directory, which Ray deletes"
         )
     return storage
 

@@ -95,6 +95,17 @@ def test_other_schemes_go_through_fsspec_and_memory_keeps_nothing(monkeypatch: p
         open_output("nonsense://somewhere")
 
 
+def test_a_submitted_job_keeps_nothing_in_its_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert open_output("out").local == Path("out").absolute()
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(ConfigurationError, match="expected an absolute path or a URI as output, got out"):
+        open_output("out")
+    assert open_output(tmp_path).local == tmp_path
+    assert open_output("s3://bucket/out").local is None
+
+
 def test_options_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="not a usable location"):
         open_storage("s3://bucket/x?surprise=1").filesystem()
