@@ -27,6 +27,8 @@ ACTION_DEVIATION = 0.30
 FIELDS = ((45.0, 0.9, 96), (22.0, 0.35, 96))
 """Smooth fields: wavelength scale in millimetres, root-mean-square displacement in millimetres, number."""
 FIELD_SEED = 20190616
+GRID_MM = 2.0**-10
+"""Lengths of the model are multiples of this."""
 FACE_ANGLE = np.deg2rad(80.0)
 """Columns up to here belong to the face."""
 FACE_TOP_MM, FACE_BOTTOM_MM = 62.0, -120.0
@@ -57,9 +59,9 @@ def faceworld_model() -> MorphableModel:
     on_face = (np.abs(grid.angle) <= FACE_ANGLE) & (grid.row_mm <= FACE_TOP_MM) & (grid.row_mm >= FACE_BOTTOM_MM)
     face = torch.from_numpy(on_face.ravel())
     return MorphableModel(
-        mean_mm=_float(average.reshape(-1, 3)),
-        identity_basis_mm=_float(identity.reshape(IDENTITY_MODES, -1, 3)),
-        expression_basis_mm=_float(expression.reshape(EXPRESSION_MODES, -1, 3)),
+        mean_mm=_lengths(average.reshape(-1, 3)),
+        identity_basis_mm=_lengths(identity.reshape(IDENTITY_MODES, -1, 3)),
+        expression_basis_mm=_lengths(expression.reshape(EXPRESSION_MODES, -1, 3)),
         triangles=triangles,
         uv=_float(_grid_uv()),
         uv_triangles=triangles.clone(),
@@ -90,6 +92,11 @@ def faceworld_canonical_map(side: int) -> CanonicalMap:
         part=np.zeros((side, side), np.uint8),
         open_holes=False,
     )
+
+
+def _lengths(values_mm: np.ndarray) -> Tensor:
+    """Rounded, as the last bits depend on the number of threads that multiplied the matrices."""
+    return _float(np.round(values_mm / GRID_MM) * GRID_MM)
 
 
 def _float(values: np.ndarray) -> Tensor:

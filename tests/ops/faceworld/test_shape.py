@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +25,21 @@ def test_two_builds_are_identical(world_model: MorphableModel) -> None:
     again = faceworld_model.__wrapped__()
     for name in ("mean_mm", "identity_basis_mm", "expression_basis_mm", "landmarks", "jaw_candidates"):
         assert torch.equal(getattr(world_model, name), getattr(again, name))
+
+
+def test_the_number_of_threads_does_not_matter() -> None:
+    words = "from ops.faceworld.shape import faceworld_model; print(faceworld_model().checksum())"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", words],
+            env=os.environ | {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for count in ("1", "2")
+    }
+    assert len(found) == 1
 
 
 def test_average_head_has_human_measures(world_model: MorphableModel) -> None:
