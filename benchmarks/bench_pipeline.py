@@ -1,0 +1,164 @@
+"""How busy Ray keeps the fit workers, and what it costs over a plain loop of the same stages.
+
+60 people of the face world, a photo each, on two cores: first two plain processes, each of which loops over half of the
+shards, then Ray with two fit workers over the same shards. Loading models and starting Ray are not counted. Steady
+state is from the first commit until the first worker runs out of shards. Goals: the fit takes 85 % of the workers'
+time, and Ray adds at most 10 % to the plain loop. Run as `python -m benchmarks.bench_pipeline` on an idle machine.
+"""
+
+import argparse
+import dataclasses
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pyarrow as pa
+
+from ops.faceworld.album import AlbumSettings, write_album
+from ops.fit.config import default_preset
+from ops.weights.bundle import resolve_bundle
+from ops.weights.models import load_shape
+from pipeline.cluster import ClusterConfig, Pools, plan_pools
+from pipeline.config import ReconstructConfig
+from pipeline.graph import commit_stages, prepare_stages
+from pipeline.models import model_sizes
+from pipeline.planner import PlanConfig, plan_shards
+from pipeline.plans import read_plans
+from pipeline.reconstruction import reconstruct
+from pipeline.schema import PENDING
+from pipeline.shards import SHARDS, SUCCESS_NAME, ShardStore, ShardSummary
+from pipeline.sources import list_input
+from pipeline.stage import run_stage, use_threads
+
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A shard's way: how long it was fitted, and when it was there."""
+
+    fit_seconds: float
+    at: float
+
+
+def main() -> None:
+    """Print both measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=60, help="iterations of a fit")
+    parser.add_argument("--shard-size", type=int, default=2)
+    options = parser.parse_args()
+    bundle = resolve_bundle("embedded")
+    with tempfile.TemporaryDirectory(prefix="bench-pipeline-") as name:
+        folder = Path(name)
+        album = AlbumSettings(people=options.people, photos=1, seed=1)
+        write_album(load_shape(bundle.shape), folder / "input", folder / "truth.safetensors", album)
+        plain, rayed = (configuration(options, folder, name) for name in ("plain", "ray"))
+        print(
+            f"{options.people} people, {options.steps} steps, {options.shard_size} a shard, load {load()}", flush=True
+        )
+        seconds = plain_loop(plain)
+        alone = commits(plain)
+        print(f"plain loop, {WORKERS} processes: {seconds:.1f} s, {fit_seconds(alone):.1f} s of them fits", flush=True)
+        print(f"load {load()}", flush=True)
+        started = time.perf_counter()
+        summary = reconstruct(rayed, bundle)
+        whole = time.perf_counter() - started
+        print(f"with Ray: {whole:.1f} s, of them {summary.seconds:.1f} s from the first actor to the last shard")
+        report(alone, seconds, commits(rayed))
+        print(f"load {load()}")
+
+
+def report(alone: Sequence[Commit], alone_seconds: float, rayed: Sequence[Commit]) -> None:
+    """The two numbers."""
+    start, end = rayed[0].at, rayed[-WORKERS].at
+    # A fit ends with its commit, but for the writing; what lies outside the window does not count.
+    busy = sum(max(0.0, min(each.at, end) - max(each.at - each.fit_seconds, start)) for each in rayed)
+    efficiency = busy / (WORKERS * (end - start))
+    rate = (len(rayed) - WORKERS) / (end - start)
+    overhead = len(alone) / alone_seconds / rate - 1
+    print(f"steady state, {end - start:.1f} s: the fit has {100 * efficiency:.1f} % of the workers' time (goal 85 %)")
+    print(f"Ray adds {100 * overhead:.1f} % to the plain loop (goal 10 %)")
+    print(f"fit seconds: {fit_seconds(alone):.1f} in the plain loop, {fit_seconds(rayed):.1f} with Ray")
+
+
+def configuration(options: argparse.Namespace, folder: Path, name: str) -> ReconstructConfig:
+    """The same run into a folder of its own."""
+    return ReconstructConfig(
+        input=folder / "input",
+        output=folder / name,
+        layout="identity-folders",
+        plan=PlanConfig(shard_size=options.shard_size),
+        fit=dataclasses.replace(default_preset(), steps=options.steps, early_stop_window=0),
+        cluster=ClusterConfig(num_gpus=0, fit_workers=WORKERS),
+    )
+
+
+def plain_loop(config: ReconstructConfig) -> float:
+    """Seconds the stages take in a loop, one process a core, from when all have loaded until the last is done."""
+    root = config.root
+    listing = list_input(config.input, config.layout)
+    plan = plan_shards(listing.items, config.plan)
+    plans = read_plans(root).add(plan, None, {"input": "album", "layout": listing.layout, "planned": "now"})
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(WORKERS + 1)
+    shards = range(plans.next_shard)
+    workers = [
+        context.Process(target=loop_over, args=(config, list(shards[first::WORKERS]), barrier))
+        for first in range(WORKERS)
+    ]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    started = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise SystemExit("a plain process failed")
+    return time.perf_counter() - started
+
+
+def loop_over(config: ReconstructConfig, shards: Sequence[int], barrier: Barrier) -> None:
+    """All stages over some shards, in this process."""
+    bundle = resolve_bundle("embedded")
+    pools = pools_of(config)
+    use_threads(pools.fit.threads)
+    store = ShardStore(config.root)
+    prepare = prepare_stages(config, bundle)
+    commit = commit_stages(config, bundle, model_sizes(bundle), pools, store, "plain")
+    prepared, committed = prepare.load(), commit.load()
+    barrier.wait()
+    for shard in shards:
+        table = run_stage(prepare, prepared, pa.table({"shard": [shard]}, schema=PENDING))
+        run_stage(commit, committed, table)
+
+
+def pools_of(config: ReconstructConfig) -> Pools:
+    """Those of two cores."""
+    return plan_pools(config.cluster, cpus=WORKERS, gpus=0, memory_bytes=float("inf"), shards=1000)
+
+
+def commits(config: ReconstructConfig) -> list[Commit]:
+    """In the order in which they were made."""
+    markers = (Path(config.output) / SHARDS).glob(f"*/{SUCCESS_NAME}")
+    found = [(path.stat().st_mtime, ShardSummary.from_json(path.read_text())) for path in markers]
+    return [Commit(summary.fit_seconds, at) for at, summary in sorted(found, key=lambda each: each[0])]
+
+
+def fit_seconds(found: Sequence[Commit]) -> float:
+    """In all shards together."""
+    return sum(each.fit_seconds for each in found)
+
+
+def load() -> str:
+    """Processes that want to run: about two when only this benchmark does."""
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+if __name__ == "__main__":
+    main()
