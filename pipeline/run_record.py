@@ -12,6 +12,7 @@ from typing import Any
 
 from ops.errors import FingerprintMismatchError, OutputError
 from pipeline.lease import FOLDER as LEASE_FOLDER
+from pipeline.plans import PLANS
 from pipeline.shards import ShardSummary
 from pipeline.storage import Storage
 
@@ -87,8 +88,9 @@ def read_record(root: Storage) -> dict[str, Any] | None:
 
 
 def _foreign(root: Storage) -> list[str]:
+    """What is there beside that with which a run begins, before it writes its record."""
     try:
-        return [entry.name for entry in root.entries() if entry.name != LEASE_FOLDER]
+        return [entry.name for entry in root.entries() if entry.name not in (LEASE_FOLDER, PLANS)]
     except OSError as error:
         raise OutputError(f"expected a folder that can be written as output, got {root}: {error}") from error
 
