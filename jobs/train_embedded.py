@@ -8,10 +8,10 @@ writes PART.safetensors; `--resume true` continues from the last checkpoint. Bot
 what they were trained on, and how they do on people and scenes that were not trained on. The same command on the same
 number of threads gives the same weights.
 
-The landmark network learns from ICT-FaceKit's people too, whose file the model directory must hold. Without the file
-the job refuses; `--faceworld_only true` leaves these people out. `--reference ict` shows our pictures to the detector
-of that bundle, and `--photos FOLDER` adds how a network does on photographs (one sub-folder a person), as compared with
-the reference's networks.
+The landmark network learns from ICT-FaceKit's people too: from the file in the model directory, or one of
+`jobs.import_model ict` named by `--second_shape`. Without either the job refuses; `--faceworld_only true` leaves these
+people out. `--reference ict` shows our pictures to the detector of that bundle, and `--photos FOLDER` adds how a
+network does on photographs (one sub-folder a person), as compared with the reference's networks.
 """
 
 import json
@@ -56,6 +56,7 @@ def main(
     threads: int = 1,
     resume: bool = False,
     evaluate_only: bool = False,
+    second_shape: Path | None = None,
     faceworld_only: bool = False,
     reference: str | None = None,
     photos: Path | None = None,
@@ -71,6 +72,7 @@ def main(
         threads: of the CPU in training; another number gives slightly other weights.
         resume: continue from the checkpoint in the output folder.
         evaluate_only: keep the weights in the output folder and evaluate them.
+        second_shape: ICT-FaceKit as `jobs.import_model ict` writes it, instead of the model directory's file.
         faceworld_only: leave out the people of ICT-FaceKit.
         reference: a bundle; its detector is shown our pictures, its networks are the standard on photographs.
         photos: a folder of photographs to evaluate on as well, one sub-folder a person; needs a reference.
@@ -78,7 +80,7 @@ def main(
     try:
         if photos and not reference:
             raise ConfigurationError("--photos needs --reference, the bundle to compare with")
-        task = _Task(part, _models(part, faceworld_only), output, cache.expanduser())
+        task = _Task(part, _models(part, second_shape, faceworld_only), output, cache.expanduser())
         chosen = {"seed": seed, "threads": threads} | ({"steps": steps} if steps else {})
         training = _known_training(task) if evaluate_only else _train(task, chosen, resume=resume)
         scores = _evaluate(task) | (_compare(task, reference, photos) if reference else {})
@@ -88,21 +90,21 @@ def main(
         sys.exit(1)
 
 
-def _models(part: PartName, faceworld_only: bool) -> tuple[MorphableModel, ...]:
+def _models(part: PartName, second_shape: Path | None, faceworld_only: bool) -> tuple[MorphableModel, ...]:
     from ops.faceworld.shape import faceworld_model
     from ops.weights.models import ModelRef, load_shape
-    from ops.weights.registry import known_file, remedy_of, resolve_model_dir, verify
+    from ops.weights.registry import known_file, resolve_model_dir, verify
 
     if part != "landmarks" or faceworld_only:
         return (faceworld_model(),)
-    folder, item = resolve_model_dir(), known_file(SECOND_SHAPE)
-    try:
-        path = verify(folder / item.filename, item.sha256, remedy_of(item, folder))
-    except MissingModelFileError as error:
-        raise MissingModelFileError(
-            f"{error}\n  or:       leave the people of this model out by --faceworld_only true; the network then knows"
-            " the face world alone"
-        ) from error
+    if second_shape:
+        return (faceworld_model(), load_shape(ModelRef(kind="ict", path=second_shape, sha256=None)))
+    item = known_file(SECOND_SHAPE)
+    advice = (
+        "name a converted ICT-FaceKit by --second_shape FILE, or leave its people out by --faceworld_only true;"
+        " the network then knows the face world alone"
+    )
+    path = verify(resolve_model_dir() / item.filename, item.sha256, advice)
     return (faceworld_model(), load_shape(ModelRef(kind="ict-npz", path=path, sha256=item.sha256)))
 
 
@@ -178,19 +180,16 @@ def _photos(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
     """The number of the person and the picture, of every readable photo of a folder."""
     from ops.errors import UnreadableInputError
     from ops.photo import decode_photo
-    from pipeline.locations import local_path
-    from pipeline.sources import list_input
 
-    people: dict[str, int] = {}
-    for item in list_input(folder, "identity-folders").items:
-        path = local_path(item.location)
-        if item.kind != "image" or path is None:
-            continue
-        person = people.setdefault(item.identity_id, len(people))
-        try:
-            yield person, decode_photo(path.read_bytes()).image_rgb
-        except UnreadableInputError as error:
-            _say(f"left out {item.uri}: {error}")
+    people = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not people:
+        raise ConfigurationError(f"expected a folder with one sub-folder of photos a person, got {folder}")
+    for person, home in enumerate(people):
+        for path in sorted(path for path in home.iterdir() if path.is_file()):
+            try:
+                yield person, decode_photo(path.read_bytes()).image_rgb
+            except UnreadableInputError as error:
+                _say(f"left out {path}: {error}")
 
 
 def _write_report(task: _Task, training: Any, scores: Mapping[str, Any]) -> None:

@@ -50,4 +50,7 @@ def test_the_landmark_network_asks_for_the_second_shape(
     message = capsys.readouterr().err
     assert "ict_facekit_face.npz" in message
     assert "--faceworld_only true" in message
+    with pytest.raises(SystemExit):
+        main(part="landmarks", output=tmp_path / "out", second_shape=tmp_path / "ict.safetensors", steps=1)
+    assert "ict.safetensors" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
