@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
+from jobs import reconstruct
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "cluster"
@@ -202,5 +205,20 @@ def test_the_image_has_what_the_kubernetes_files_expect() -> None:
     assert re.search(r"^USER ubuntu$", text, re.MULTILINE)
     for name in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
         assert all((ROOT / part).exists() for part in name.split())
-    job = load(DOCS / "kubernetes" / "rayjob.yaml")["spec"]["entrypoint"]
-    assert (ROOT / (job.split()[2].replace(".", "/") + ".py")).is_file()
+
+
+def commands() -> Iterator[str]:
+    """The jobs that the files and their description run."""
+    yield load(DOCS / "kubernetes" / "rayjob.yaml")["spec"]["entrypoint"]
+    text = (ROOT / "docs" / "cluster.md").read_text().replace("\\\n", " ")
+    yield from re.findall(r"python -m jobs\.reconstruct --input .*", text)
+
+
+def test_the_jobs_have_the_options_they_are_given() -> None:
+    found = [shlex.split(command) for command in commands()]
+    assert len(found) == 3
+    for python, flag, module, *options in found:
+        assert (python, flag, module) == ("python", "-m", "jobs.reconstruct")
+        parsed = reconstruct._parse(options)
+        assert parsed.num_gpus == 8
+        assert parsed.node_timeout_s == 1800
