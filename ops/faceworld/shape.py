@@ -27,7 +27,7 @@ ACTION_DEVIATION = 0.30
 FIELDS = ((45.0, 0.9, 96), (22.0, 0.35, 96))
 """Smooth fields: wavelength scale in millimetres, root-mean-square displacement in millimetres, number."""
 FIELD_SEED = 20190616
-GRID_MM = 2.0**-10
+GRID_MM = 2.0**-12
 """Lengths of the model are multiples of this."""
 FACE_ANGLE = np.deg2rad(80.0)
 """Columns up to here belong to the face."""
