@@ -125,19 +125,17 @@ def current_owner(root: Storage) -> Owner | None:
     Raises:
         OutputError: its file cannot be read.
     """
+    problem: Exception | None = None
     for _ in range(3):
         tokens = _tokens(root)
         if not tokens:
             return None
         try:
             return Owner.from_json(root.read(_file(tokens[-1])))
-        except FileNotFoundError:  # replaced between listing and reading
-            continue
-        except ValueError as error:
-            raise OutputError(
-                f"{root}/{_file(tokens[-1])} is damaged ({error}): delete it if no run is active"
-            ) from error
-    raise OutputError(f"{root}/{FOLDER} changes faster than it can be read")
+        except (FileNotFoundError, ValueError) as error:  # replaced between listing and reading, or not yet complete
+            problem = error
+            time.sleep(0.2)
+    raise OutputError(f"{root}/{FOLDER} cannot be read ({problem}): delete it if no run is active") from problem
 
 
 @contextmanager

@@ -5,12 +5,13 @@ A location is a local path or a URI, see `ops.filesystems`.
 Two operations carry the promises of a run. `write` replaces a file as a whole: readers see the old content or the new
 one. `create` makes a file unless it exists, and exactly one of several callers succeeds:
 
-- local and NFS: a hard link, atomic on every POSIX file system;
+- local and NFS: a hard link, atomic on every POSIX file system; without links, an exclusive creation;
 - S3, Google Cloud Storage, Azure: a conditional put (`If-None-Match: *`);
 - elsewhere: the file is written, left alone for `SETTLE_S` and read back. Two callers are told apart as long as none of
   them stands still for longer than that between looking and writing; a store with conditional puts is to be preferred.
 """
 
+import errno
 import os
 import posixpath
 import shutil
@@ -122,14 +123,24 @@ class Storage:
     def create(self, name: str, data: bytes) -> bool:
         """Make a file unless there is one; says whether this call made it.
 
+        Args:
+            name: of the file.
+            data: its content, which no other caller may write: a request that succeeded and was repeated because the
+                answer was lost is told from a failure by it.
+
         Raises:
             OSError: it cannot be written.
         """
         if self.local is not None:
-            return _link(self.local / name, data)
-        if urlsplit(self.uri).scheme in OBJECT_SCHEMES:
-            return _conditional_put(self.uri, f"{self.folder}/{name}".strip("/"), data)
-        return self._create_and_look(name, data)
+            made = _link(self.local / name, data)
+        elif urlsplit(self.uri).scheme in OBJECT_SCHEMES:
+            made = _conditional_put(self.uri, f"{self.folder}/{name}".strip("/"), data)
+        else:
+            return self._create_and_look(name, data)
+        try:
+            return made or self.read(name) == data
+        except FileNotFoundError:
+            return False
 
     def _create_and_look(self, name: str, data: bytes) -> bool:
         if self.exists(name):
@@ -314,11 +325,27 @@ def _replace(path: Path, data: bytes) -> None:
 
 def _link(path: Path, data: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(path, data) as temporary:
-        try:
+    try:
+        with _beside(path, data) as temporary:
             os.link(temporary, path)
-        except FileExistsError:
-            return False
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+        return _exclusive(path, data)
+    return True
+
+
+def _exclusive(path: Path, data: bytes) -> bool:
+    """For file systems without hard links; a reader may come before the content is there."""
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
     return True
 
 

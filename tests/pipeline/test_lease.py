@@ -155,5 +155,5 @@ def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_lease_is_reported(root: Storage) -> None:
     root.write(f"{FOLDER}/00003.json", b"{")
-    with pytest.raises(OutputError, match="is damaged"):
+    with pytest.raises(OutputError, match="cannot be read"):
         lease(root).__enter__()

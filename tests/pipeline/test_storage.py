@@ -1,3 +1,4 @@
+import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,25 @@ def test_exactly_one_of_many_creates_a_file(root: Storage) -> None:
     assert len(made) == 1
     assert root.read("lease/1.json") == str(made[0]).encode()
     assert [e.name for e in root.entries("lease")] == ["1.json"], "nothing temporary stays"
+
+
+def test_a_creation_whose_answer_was_lost_counts(root: Storage) -> None:
+    """The client repeats a request that had succeeded, and is told that the file exists."""
+    root.write("lease/1.json", b"mine, with a nonce")
+    assert root.create("lease/1.json", b"mine, with a nonce")
+    assert not root.create("lease/1.json", b"another's")
+
+
+def test_disks_without_links_create_exclusively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    root = open_storage(tmp_path)
+    assert root.create("a/b", b"1")
+    assert not root.create("a/b", b"2")
+    assert root.read("a/b") == b"1"
+    assert [entry.name for entry in root.entries("a")] == ["b"]
 
 
 def test_folders_are_uploaded_and_copied(root: Storage, tmp_path: Path) -> None:
@@ -108,4 +128,4 @@ def test_a_submitted_job_keeps_nothing_in_its_working_directory(
 
 def test_options_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="not a usable location"):
-        open_storage("s3://bucket/x?surprise=1").filesystem()
+        open_storage("s3://bucket/x?surprise=1&region=us-east-1").filesystem()
