@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from jobs.reconstruct import main
+from pipeline.lease import lease
 from pipeline.run_record import read_record
+from pipeline.storage import open_storage
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ("--models", "ict", "--fit.steps", "2", "--fit.render_px", "96", "--num-gpus", "0", "--shard-size", "1")
@@ -81,7 +83,10 @@ def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
         (["--input", "x", "--output", "y", "--preset", "best"], "expected a preset out of default, paper"),
         (["--input", "x", "--output", "y", "--limit", "none at all"], "limit"),
         (["--input", "x", "--output", "y", "--models", "nowhere.yaml"], "expected a bundle's name"),
-        (["--input", "x", "--output", "y", "--fit.steps", "-1"], "steps"),
+        (["--input", "x", "--output", "y", "--models", "embedded", "--fit.steps", "-1"], "steps"),
+        (["--input", "x", "--output", "y", "--models", "embedded", "--since", "yesterday"], "2026-11-21 for --since"),
+        (["--input", "x", "--output", "memory://y", "--models", "embedded"], "keeps what is written"),
+        (["--input", "nonsense://x", "--output", "y", "--models", "embedded"], "nonsense://"),
     ],
 )
 def test_bad_options_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,6 +103,30 @@ def test_missing_models_are_refused_at_once(tmp_path: Path, photos: Path, capsys
     for words in (str(tmp_path / "scrfd_500m.onnx"), "sha256", "python -m jobs.assets fetch"):
         assert words in message
     assert not output.exists()
+
+
+def test_a_dry_run_says_what_would_be_done(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (64, 64)).save(photos / "b.png")
+    os.utime(photos / "b.png", (1e9, 1e9))
+    output = tmp_path / "out"
+    options = ["--input", str(photos), "--output", str(output), "--models", "embedded", "--shard-size", "1"]
+    assert main([*options, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "to do: 2 files (2 images and frames) of 2 identities in 2 shards; 0 shards are there" in said
+    assert "time: unknown" in said
+    assert main([*options, "--dry-run", "--since", "2020-01-01"]) == 0
+    assert "to do: 1 files (1 images and frames) of 1 identities in 1 shards" in capsys.readouterr().out
+    assert not output.exists()
+
+
+def test_an_output_in_use_is_refused_naming_its_run(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--input", str(photos), "--output", str(tmp_path / "out"), "--models", "embedded"]
+    with lease(open_storage(tmp_path / "out"), "nightly-17"):
+        assert main(options) == 1
+    assert "another run is writing" in (said := capsys.readouterr().err)
+    assert "submission nightly-17" in said
 
 
 @pytest.mark.models
@@ -199,7 +228,7 @@ def test_garbage_gets_rows_and_the_run_ends_well(people: Path, tmp_path: Path) -
     people_found = pd.concat(pd.read_parquet(path) for path in output.glob("shards/*/identities.parquet"))
     assert people_found["status"].value_counts().to_dict() == {"ok": 1, "failed": 4, "rejected": 3}
     assert len(list(output.glob("shards/*/meshes/good-one-*"))) == 5
-    record = read_record(output)
+    record = read_record(open_storage(output))
     assert record is not None
     assert record["summary"]["frames"]["ok"] == 1
     assert (output / "report" / "index.html").exists()
