@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from ops.errors import ConfigurationError, GanfitError
-from ops.fit.config import FitConfig, preset
+from ops.fit.config import FitConfig, Method, preset
 from ops.weights.bundle import built_in_bundles, resolve_bundle
 from pipeline.cluster import ClusterConfig, submission_id
 from pipeline.config import ReconstructConfig
@@ -116,6 +116,15 @@ def _add_content_options(parser: ArgumentParser) -> None:
     _add(
         parser, "preset", str, "default", "default, or paper: the published method to the letter, several times slower"
     )
+    _add(
+        parser,
+        "method",
+        Method,
+        "ganfit",
+        "ganfit: landmarks, then optimisation. fastganfit: the regressor's answer alone, milliseconds a face. "
+        "ganfit++: optimisation from the regressor's answer; it needs fewer --fit.steps. "
+        "The last two need a bundle with a regressor",
+    )
     _add(parser, "limit", int | None, plan.limit, "use the first so many persons only")
     _add(parser, "frames", int, plan.frames, "frames drawn uniformly from every clip")
     _add(parser, "max_images", int, plan.max_images, "images used of one person; the others are rejected as surplus")
@@ -178,7 +187,7 @@ def _config(options: Namespace) -> ReconstructConfig:
             shard_size=options.shard_size, frames=options.frames, max_images=options.max_images, limit=options.limit
         ),
         detection=classes.detection,
-        fit=classes.fit,
+        fit=classes.fit.by(options.method),
         mesh_formats=tuple(part for part in options.mesh_formats.split(",") if part),
         clip_timeout_s=options.clip_timeout_s,
         since=_moment(options.since),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
+from ops.weights.bundle import ModelBundle
 from pipeline.cluster import ClusterConfig, submission_id
 from pipeline.detection import DetectionConfig
 from pipeline.listing import Layout
@@ -27,7 +28,7 @@ class ReconstructConfig:
     layout: Layout = "auto"
     """How the input is laid out, see `pipeline.sources.list_input`."""
     preset: str = "default"
-    """Name of the settings `fit` started from; recorded as the method."""
+    """Name of the settings `fit` started from; recorded beside the method."""
     plan: PlanConfig = field(default_factory=PlanConfig)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     fit: FitConfig = field(default_factory=default_preset)
@@ -48,6 +49,19 @@ class ReconstructConfig:
         if unknown or len(set(self.mesh_formats)) < len(self.mesh_formats):
             raise ConfigurationError(
                 f"expected different mesh formats out of {', '.join(MESH_WRITERS)}, got {', '.join(self.mesh_formats)}"
+            )
+
+    def check_models(self, bundle: ModelBundle) -> None:
+        """Refuse models with which this run cannot work.
+
+        Raises:
+            ConfigurationError: a method that needs a regressor, and a bundle without one.
+        """
+        if self.fit.start == "regressor" and bundle.regressor is None:
+            raise ConfigurationError(
+                f"the method {self.fit.method} needs a regressor, and the bundle {bundle.name!r} has none: train one "
+                f"with `python -m jobs.train_regressor --models {bundle.name} ...` and name it in a bundle file as "
+                "`regressor: {kind: fastganfit, path: ..., sha256: ...}`, or use --method ganfit"
             )
 
     @property

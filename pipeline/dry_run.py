@@ -53,6 +53,7 @@ def forecast(config: ReconstructConfig, bundle: ModelBundle) -> Forecast:
     Raises:
         ConfigurationError, OutputError: as the run itself would.
     """
+    config.check_models(bundle)
     root = config.root
     check_folders(config, root)
     listing = list_input(config.input, config.layout)

@@ -56,7 +56,7 @@ def commit_stages(
         sizes=sizes,
         device=pools.device,
         mesh_formats=config.mesh_formats,
-        method=f"ganfit {config.preset}",
+        method=f"{config.fit.method} {config.preset}",
         fingerprint=fingerprint,
     )
     isolating = Isolating(

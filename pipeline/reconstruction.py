@@ -64,6 +64,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
         OutputError: an output that cannot be used, is in use, or holds shards of another configuration.
         StageFailure: something unexpected, with the stage and the items in the message; committed shards stay.
     """
+    config.check_models(bundle)
     root = config.root
     check_folders(config, root)
     listing = list_input(config.input, config.layout)

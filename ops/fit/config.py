@@ -1,9 +1,12 @@
 """What a fit optimises, for how long and how fast; the two presets."""
 
-from dataclasses import dataclass, field, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, get_args
 
 from ops.errors import ConfigurationError
+
+Method = Literal["ganfit", "fastganfit", "ganfit++"]
+"""ganfit: landmarks, then optimisation; fastganfit: the regressor's answer; ganfit++: optimisation from there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,27 @@ class FitConfig:
                 "expected render_px >= 32, steps >= 0, landmark_steps >= 1 and views >= 1, got "
                 f"{self.render_px}, {self.steps}, {self.landmark_steps}, {self.views}"
             )
+
+    @property
+    def method(self) -> Method:
+        """What this configuration is called."""
+        if self.start == "landmarks":
+            return "ganfit"
+        return "ganfit++" if self.steps else "fastganfit"
+
+    def by(self, method: Method) -> "FitConfig":
+        """The same configuration for a method.
+
+        Raises:
+            ConfigurationError: no such method, or one that optimises with no steps to do so.
+        """
+        if method not in get_args(Method):
+            raise ConfigurationError(f"expected a method out of {', '.join(get_args(Method))}, got {method!r}")
+        start: Literal["landmarks", "regressor"] = "landmarks" if method == "ganfit" else "regressor"
+        changed = replace(self, start=start, steps=0 if method == "fastganfit" else self.steps)
+        if changed.method != method:
+            raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
+        return changed
 
     def terms(self) -> frozenset[str]:
         """Names of the terms that count: those with a weight, the second render's only where there is one."""

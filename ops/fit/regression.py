@@ -46,6 +46,12 @@ def new_regressor(models: FitModels) -> Regressor:
     return Regressor(layout, mean_start(models.shape)).to(device)
 
 
+def recognition_crops(images: Float[Tensor, "image 3 side side"]) -> Float[Tensor, "image 3 112 112"]:
+    """Aligned crops on the recognition template."""
+    vertical, horizontal = (matrix.to(images) for matrix in make_views(1, images.shape[-1])[0])
+    return resample_window(images, vertical, horizontal)
+
+
 def regress(
     models: FitModels, images: Float[Tensor, "image 3 side side"], landmarks: Float[Tensor, "image 68 2"]
 ) -> FitParameters:
@@ -56,8 +62,7 @@ def regress(
     """
     if models.regressor is None:
         raise ConfigurationError("expected models with a regressor, found none: add the role regressor to the bundle")
-    vertical, horizontal = (matrix.to(images) for matrix in make_views(1, images.shape[-1])[0])
-    crops = resample_window(images, vertical, horizontal)
+    crops = recognition_crops(images)
     with torch.no_grad():
         recognition = models.recognition(crops)
     return FitParameters(*models.regressor(crops, recognition, landmarks))

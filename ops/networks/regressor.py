@@ -140,10 +140,17 @@ class Regressor(nn.Module):
         for side, level in zip(layout.sides, self.levels, strict=True):
             taps = [value for value in recognition.features if value.shape[-1] == side]
             x = level(x, taps)
-        embedding = nn.functional.normalize(recognition.embedding) * layout.embedding**0.5
-        seen = torch.cat((embedding, self.gather(x).flatten(1)), 1)
-        points = ((landmarks - self.mean_landmarks) * LANDMARK_SCALE).flatten(1)
+        seen = torch.cat((self.scaled(recognition.embedding), self.gather(x).flatten(1)), 1)
+        points = self.centred(landmarks)
         texture, light = self.appearance(seen).split((layout.texture, LIGHT_SIZE), 1)
         shape = self.shape(torch.cat((seen, points), 1))
         identity, expression = shape.split((layout.identity, layout.expression), 1)
         return Regression(identity, expression, texture, self.camera(points), light)
+
+    def scaled(self, embedding: Float[Tensor, "image channel"]) -> Float[Tensor, "image channel"]:
+        """Embeddings as the heads see them: the root of their mean square is 1."""
+        return nn.functional.normalize(embedding) * embedding.shape[1] ** 0.5
+
+    def centred(self, landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 136"]:
+        """Landmarks as the heads see them."""
+        return ((landmarks - self.mean_landmarks) * LANDMARK_SCALE).flatten(1)

@@ -93,6 +93,18 @@ def test_models_without_a_regressor_are_refused(models: FitModels, inputs: FitIn
         fit_faces(dataclasses.replace(models, regressor=None), inputs, config)
 
 
+def test_a_method_is_a_start_and_a_number_of_steps() -> None:
+    config = preset("default")
+    assert config.method == "ganfit"
+    assert config.by("ganfit") == config
+    fast = config.by("fastganfit")
+    assert (fast.method, fast.start, fast.steps) == ("fastganfit", "regressor", 0)
+    both = config.by("ganfit++")
+    assert (both.method, both.start, both.steps) == ("ganfit++", "regressor", config.steps)
+    with pytest.raises(ConfigurationError, match=r"ganfit\+\+ optimises"):
+        fast.by("ganfit++")
+
+
 def _taught(models: FitModels, scale: float = 1.0) -> FitModels:
     """The same models with a regressor that answers something."""
     assert models.regressor is not None
