@@ -208,13 +208,13 @@ def descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
-def make_album(folder: Path) -> Path:
+def make_album(folder: Path, people: int = PEOPLE) -> Path:
     """Photos of a few people of the face world, made once."""
     from ops.faceworld.album import AlbumSettings
     from ops.weights.bundle import resolve_bundle
     from pipeline.demonstration import make_input
 
-    settings = AlbumSettings(people=PEOPLE, photos=PHOTOS, side_px=256, seed=5)
+    settings = AlbumSettings(people=people, photos=PHOTOS, side_px=256, seed=5)
     return make_input(resolve_bundle("embedded"), folder, settings)
 
 
