@@ -1,0 +1,55 @@
+"""Converts a TensorFlow pickle of Progressive Growing of GANs, such as TBGAN's, into this project's texture format.
+
+    python -m jobs.import_texture --input network-final.pkl --output tbgan.safetensors --uv-layout LAYOUT --licence TEXT
+
+The pickle is read without executing anything in it. Of TBGAN's nine channels (texture, shape, normals) a file without
+branches keeps all, of which the first three are drawn; of one with branches the texture's is kept. The UV layout is the
+identifier that the shape model carries whose UV coordinates the textures were drawn on; the lower levels are calibrated
+to the largest one. Name the result in a bundle as `texture: {kind: gan, path: ..., sha256: ...}`.
+
+Exit status: 0 done, 1 the input cannot be used.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.errors import GanfitError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.import_texture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--input", type=Path, required=True, help="the pickle")
+    add("--output", type=Path, required=True, help="the .safetensors file to write")
+    add("--uv-layout", required=True, help="identifier of the UV layout, as in the shape model")
+    add("--licence", required=True, help="licence under which you have the weights; kept in the file")
+    options = parser.parse_args(arguments)
+    try:
+        _convert(options)
+    except (GanfitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from ops.importers.progressive_gan import import_progressive_gan
+    from ops.texture.gan_texture import calibrate_levels, save_gan_texture
+
+    texture = import_progressive_gan(options.input, uv_layout=options.uv_layout, licence=options.licence)
+    calibrate_levels(texture.generator)
+    save_gan_texture(texture, options.output)
+    size = texture.generator.size
+    print(
+        f"{options.output}: {size.resolution} px, {size.latent_size} latent values, {size.image_channels} channels, "
+        f"{options.output.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
