@@ -1,5 +1,6 @@
 """Drills in which a machine is lost: nodes of a cluster on this machine, with GPUs that they only declare."""
 
+import secrets
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -33,8 +34,13 @@ def _two_nodes(ground: Ground) -> Generator[Any]:
     ground.settings = SETTINGS
     ground.hazards |= {"fit_delay_s": 2.0, "declared_gpus": True}
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="drill-") as folder:
-        # Of its own, lest other programs on this machine take this for the cluster to join.
-        ground.environment["RAY_TMPDIR"] = folder
+        # Closed to other machines and programs, and of its own, lest those on this machine take it for one to join.
+        ground.environment |= {
+            "RAY_TMPDIR": folder,
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
         for name, value in ground.process_environment().items():
             patch.setenv(name, value)
         from ray.cluster_utils import Cluster
