@@ -1,9 +1,10 @@
 """How busy Ray keeps the fit workers, and what it costs over a plain loop of the same stages.
 
 60 people of the face world, a photo each, on two cores: first two plain processes, each of which loops over half of the
-shards, then Ray with two fit workers over the same shards. Loading models and starting Ray are not counted. Steady
-state is from the first commit until the first worker runs out of shards. Goals: the fit takes 85 % of the workers'
-time, and Ray adds at most 10 % to the plain loop. Run as `python -m benchmarks.bench_pipeline` on an idle machine.
+shards, then Ray with two fit workers over the same shards. Steady state is from when both workers have committed a
+shard until one of them runs out of shards; starting, loading and compiling lie before it. Goals: the fit takes 85 % of
+the workers' time, and Ray adds at most 10 % to the plain loop. Run as `python -m benchmarks.bench_pipeline` on an idle
+machine.
 """
 
 import argparse
@@ -46,11 +47,39 @@ class Commit:
     at: float
 
 
+@dataclass(frozen=True)
+class SteadyState:
+    """All workers at work."""
+
+    seconds: float
+    shards: int
+    busy: float
+    """Seconds of fits within, of all workers together."""
+    fit_seconds: float
+    """Of all shards, those at start and end as well."""
+
+    @property
+    def rate(self) -> float:
+        """Shards a second."""
+        return self.shards / self.seconds
+
+    @property
+    def efficiency(self) -> float:
+        """The fit's part of the workers' time."""
+        return self.busy / (WORKERS * self.seconds)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.shards} shards in {self.seconds:.1f} s, the fit {100 * self.efficiency:.1f} % of the time, "
+            f"all fits {self.fit_seconds:.1f} s"
+        )
+
+
 def main() -> None:
     """Print both measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=60, help="iterations of a fit")
+    parser.add_argument("--steps", type=int, default=20, help="iterations of a fit")
     parser.add_argument("--shard-size", type=int, default=2)
     options = parser.parse_args()
     bundle = resolve_bundle("embedded")
@@ -62,29 +91,26 @@ def main() -> None:
         print(
             f"{options.people} people, {options.steps} steps, {options.shard_size} a shard, load {load()}", flush=True
         )
-        seconds = plain_loop(plain)
-        alone = commits(plain)
-        print(f"plain loop, {WORKERS} processes: {seconds:.1f} s, {fit_seconds(alone):.1f} s of them fits", flush=True)
-        print(f"load {load()}", flush=True)
+        plain_loop(plain)
+        alone = steady_state(commits(plain))
+        print(f"plain loop:  {alone}; load {load()}", flush=True)
         started = time.perf_counter()
         summary = reconstruct(rayed, bundle)
         whole = time.perf_counter() - started
-        print(f"with Ray: {whole:.1f} s, of them {summary.seconds:.1f} s from the first actor to the last shard")
-        report(alone, seconds, commits(rayed))
-        print(f"load {load()}")
+        found = steady_state(commits(rayed))
+        print(f"with Ray:    {found}; load {load()}")
+        print(f"             {whole:.1f} s in all, {summary.seconds:.1f} s of them from Ray's start to the last shard")
+        print(f"the fit has {100 * found.efficiency:.1f} % of the workers' time (goal 85 %)")
+        print(f"Ray adds {100 * (alone.rate / found.rate - 1):.1f} % to the plain loop (goal 10 %)")
 
 
-def report(alone: Sequence[Commit], alone_seconds: float, rayed: Sequence[Commit]) -> None:
-    """The two numbers."""
-    start, end = rayed[0].at, rayed[-WORKERS].at
+def steady_state(found: Sequence[Commit]) -> SteadyState:
+    """From when every worker has committed until the first of them has no more to do."""
+    start, end = found[WORKERS - 1].at, found[-WORKERS].at
     # A fit ends with its commit, but for the writing; what lies outside the window does not count.
-    busy = sum(max(0.0, min(each.at, end) - max(each.at - each.fit_seconds, start)) for each in rayed)
-    efficiency = busy / (WORKERS * (end - start))
-    rate = (len(rayed) - WORKERS) / (end - start)
-    overhead = len(alone) / alone_seconds / rate - 1
-    print(f"steady state, {end - start:.1f} s: the fit has {100 * efficiency:.1f} % of the workers' time (goal 85 %)")
-    print(f"Ray adds {100 * overhead:.1f} % to the plain loop (goal 10 %)")
-    print(f"fit seconds: {fit_seconds(alone):.1f} in the plain loop, {fit_seconds(rayed):.1f} with Ray")
+    busy = sum(max(0.0, min(each.at, end) - max(each.at - each.fit_seconds, start)) for each in found)
+    shards = len(found) - 2 * WORKERS + 1
+    return SteadyState(seconds=end - start, shards=shards, busy=busy, fit_seconds=sum(e.fit_seconds for e in found))
 
 
 def configuration(options: argparse.Namespace, folder: Path, name: str) -> ReconstructConfig:
@@ -99,14 +125,14 @@ def configuration(options: argparse.Namespace, folder: Path, name: str) -> Recon
     )
 
 
-def plain_loop(config: ReconstructConfig) -> float:
-    """Seconds the stages take in a loop, one process a core, from when all have loaded until the last is done."""
+def plain_loop(config: ReconstructConfig) -> None:
+    """All stages in a loop, one process a core."""
     root = config.root
     listing = list_input(config.input, config.layout)
     plan = plan_shards(listing.items, config.plan)
     plans = read_plans(root).add(plan, None, {"input": "album", "layout": listing.layout, "planned": "now"})
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(WORKERS + 1)
+    barrier = context.Barrier(WORKERS)
     shards = range(plans.next_shard)
     workers = [
         context.Process(target=loop_over, args=(config, list(shards[first::WORKERS]), barrier))
@@ -114,13 +140,10 @@ def plain_loop(config: ReconstructConfig) -> float:
     ]
     for worker in workers:
         worker.start()
-    barrier.wait()
-    started = time.perf_counter()
     for worker in workers:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise SystemExit("a plain process failed")
-    return time.perf_counter() - started
 
 
 def loop_over(config: ReconstructConfig, shards: Sequence[int], barrier: Barrier) -> None:
@@ -140,7 +163,7 @@ def loop_over(config: ReconstructConfig, shards: Sequence[int], barrier: Barrier
 
 def pools_of(config: ReconstructConfig) -> Pools:
     """Those of two cores."""
-    return plan_pools(config.cluster, cpus=WORKERS, gpus=0, memory_bytes=float("inf"), shards=1000)
+    return plan_pools(config.cluster, cpus=WORKERS, gpus=0, memory_bytes=1e12, shards=1000)
 
 
 def commits(config: ReconstructConfig) -> list[Commit]:
@@ -148,11 +171,6 @@ def commits(config: ReconstructConfig) -> list[Commit]:
     markers = (Path(config.output) / SHARDS).glob(f"*/{SUCCESS_NAME}")
     found = [(path.stat().st_mtime, ShardSummary.from_json(path.read_text())) for path in markers]
     return [Commit(summary.fit_seconds, at) for at, summary in sorted(found, key=lambda each: each[0])]
-
-
-def fit_seconds(found: Sequence[Commit]) -> float:
-    """In all shards together."""
-    return sum(each.fit_seconds for each in found)
 
 
 def load() -> str:
