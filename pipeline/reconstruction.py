@@ -75,9 +75,10 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
         fingerprint = check_run(config, bundle, root, committed)
         if store.remove_leftovers(committed):
             committed = store.summaries()
-        plans = _plan(config, root, fence, listing, say)
+        plans, found = _plan(config, root, fence, listing, say)
+        del listing  # of millions of files it is gigabytes, and the run goes on for days
         run = _Run(config=config, bundle=bundle, store=store, plans=plans, fingerprint=fingerprint, committed=committed)
-        record = _record(run, listing, with_new_run(earlier, config.submission_id, committed))
+        record = _record(run, found, with_new_run(earlier, config.submission_id, committed))
         pace = Pace()
         outcome: Outcome = "failed"
         write_record(root, record)
@@ -152,14 +153,24 @@ def describe_plan(plan: Plan, plans: PlanStore, listing: Listing) -> str:
     return text
 
 
-def _plan(config: ReconstructConfig, root: Storage, fence: Fence, listing: Listing, say: Say) -> PlanStore:
-    """The plans of the output with a new generation for what is new."""
+def _plan(
+    config: ReconstructConfig, root: Storage, fence: Fence, listing: Listing, say: Say
+) -> tuple[PlanStore, dict[str, Any]]:
+    """The plans of the output with a new generation for what is new, and what the record says of the input."""
     plans = read_plans(root)
     remove_half_plans(root, fence, plans)
     plan = plan_new(config, listing, plans)
     say(describe_plan(plan, plans, listing))
+    found = {
+        "layout": listing.layout,
+        "items": plan.listed,
+        "new_items": plan.item_count,
+        "removed_items": plan.removed,
+        "skipped_files": listing.skipped,
+        "duplicate_rows": listing.duplicates,
+    }
     if not plan.item_count:
-        return plans
+        return plans, found
     facts = {
         "input": str(open_storage(config.input)),
         "layout": listing.layout,
@@ -167,10 +178,10 @@ def _plan(config: ReconstructConfig, root: Storage, fence: Fence, listing: Listi
     }
     plans = plans.add(plan, fence, facts)
     say(f"{plan.item_count} files of {plan.identities.num_rows} identities planned in {plan.shard_count} shards")
-    return plans
+    return plans, found
 
 
-def _record(run: _Run, listing: Listing, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _record(run: _Run, found: Mapping[str, Any], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     plans = run.plans
     # Without what the URIs may hold of credentials.
     places = {"input": str(open_storage(run.config.input)), "output": str(run.store.root)}
@@ -179,13 +190,10 @@ def _record(run: _Run, listing: Listing, runs: Sequence[dict[str, Any]]) -> dict
         "models": run.bundle.description(),
         "versions": library_versions(),
         "input": {
-            "layout": listing.layout,
-            "items": sum(generation.items for generation in plans.generations[-1:]),
+            **found,
             "identities": plans.newest().num_rows,
             "shards": plans.next_shard,
             "generations": len(plans.generations),
-            "skipped_files": listing.skipped,
-            "duplicate_rows": listing.duplicates,
         },
         "fingerprint": run.fingerprint.digest(),
         "fingerprint_parts": run.fingerprint.parts(),
