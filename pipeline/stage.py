@@ -140,7 +140,8 @@ def apply_stage(dataset: Any, stage: Stage, placement: Placement) -> Any:
     import ray.data
 
     worker: Callable[..., Any] = StageWorker
-    return dataset.map_batches(
+    # map_batches itself refuses whole blocks as batches on GPUs.
+    return dataset.map_batches_internal(
         worker,
         fn_constructor_args=(stage, placement.threads),
         batch_size=None,

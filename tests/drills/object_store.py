@@ -1,6 +1,7 @@
 """An S3 server on this machine, behind a proxy that refuses requests as told."""
 
 import http.client
+import logging
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class Proxy:
 @contextmanager
 def unreliable_store() -> Generator[Proxy]:
     """An S3 server with one bucket, reached through a proxy that obeys."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

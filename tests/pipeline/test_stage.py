@@ -90,6 +90,13 @@ def test_ray_gives_a_stage_one_block_at_a_time(local_ray: Any) -> None:
     assert all(set(result["value"]) == {12 + 1000 * 2 * len(result["value"])} for result in results)
 
 
+@pytest.mark.ray
+def test_blocks_stay_whole_on_gpus_too(local_ray: Any) -> None:
+    dataset = local_ray.data.from_arrow([block("a", "b")])
+    planned = apply_stage(dataset, Arithmetic(addend=1), Placement(workers=1, cpus=0.25, gpus=1.0))
+    assert "StageWorker" in repr(planned)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CountRows(Arithmetic):
     """Adds also a thousand a row of the block."""
