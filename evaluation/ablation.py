@@ -44,8 +44,12 @@ class Outcome(NamedTuple):
     """Cosine between photo and render over it, by the network that was optimised."""
     judge_similarity: float | None = None
     """The same by a network that was not."""
+    second_similarity: float | None = None
+    """Cosine between photo and a render in another pose and light, by the network that was optimised."""
     landmark_error: float | None = None
     """Over the outer eye distance."""
+    pixel_error: float | None = None
+    """Mean absolute colour difference between photo and render over the skin, colours in [0, 1]."""
     texture_error: float | None = None
     """Of the albedo, see `evaluation.albedo_error`."""
     shape_error_mm: float | None = None
@@ -66,8 +70,10 @@ class Measure:
 MEASURES = (
     Measure(name="identity_similarity", heading="similarity", decimals=3, more_is_better=True),
     Measure(name="judge_similarity", heading="by the judge", decimals=3, more_is_better=True),
+    Measure(name="second_similarity", heading="other pose", decimals=3, more_is_better=True),
     Measure(name="landmark_error", heading="landmarks, %", decimals=2, factor=100.0),
-    Measure(name="texture_error", heading="texture", decimals=4),
+    Measure(name="pixel_error", heading="colours, %", decimals=2, factor=100.0),
+    Measure(name="texture_error", heading="albedo, %", decimals=2, factor=100.0),
     Measure(name="shape_error_mm", heading="shape, mm", decimals=3),
 )
 
