@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ops.faceworld.album import AlbumSettings, write_album
+from ops.faceworld.shape import faceworld_model
+from ops.weights.bundle import ModelBundle, resolve_bundle
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, and everything that needs Ray in the same one: there is one Ray."""
@@ -26,6 +30,21 @@ def model_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs the downloaded model files: set GANFIT_MODELS to their folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def embedded() -> ModelBundle:
+    """The models that ship with this project."""
+    return resolve_bundle("embedded")
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photos of each of four people of the face world, in one folder a person; to be read only."""
+    folder = tmp_path_factory.mktemp("album")
+    settings = AlbumSettings(people=4, photos=2, side_px=240, seed=3, yaw_deg=10.0)
+    write_album(faceworld_model(), folder / "people", folder / "truth.safetensors", settings)
+    return folder / "people"
 
 
 @pytest.fixture

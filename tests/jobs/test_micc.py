@@ -6,25 +6,21 @@ import pytest
 from jobs.micc import main
 
 
-@pytest.mark.models
-def test_a_wrong_folder_is_refused_before_any_work(
-    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--data", str(tmp_path / "gone"), "--output", str(tmp_path / "out"), "--model-dir", str(model_dir)]
+def test_a_wrong_folder_is_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", str(tmp_path / "gone"), "--output", str(tmp_path / "out"), "--models", "embedded"]
     assert main(words) == 1
     assert "expected the folder of the MICC data set" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.models
 def test_scans_without_videos_stop_after_the_registration(
-    model_dir: Path, tiny_micc: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_micc: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "MICC"
     data.mkdir()
     (data / "subject_01").symlink_to(tiny_micc.data / "subject_01")
     words = ["--data", str(data), "--landmarks", str(tiny_micc.landmarks), "--output", str(tmp_path / "out")]
-    assert main([*words, "--model-dir", str(model_dir), "--workers", "0"]) == 1
+    assert main([*words, "--models", "embedded", "--workers", "0"]) == 1
     said = capsys.readouterr()
     assert "expected photos or videos" in said.err
     assert (tmp_path / "out" / "registered" / "registrations.parquet").is_file()

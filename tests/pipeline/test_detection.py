@@ -17,8 +17,6 @@ from pipeline.schema import Frame, frames_from_table
 from pipeline.sources import list_input
 from pipeline.stage import run_stage
 
-pytestmark = pytest.mark.models
-
 
 def stage(bundle: ModelBundle, config: DetectionConfig) -> DetectFaces:
     return DetectFaces(
@@ -52,6 +50,7 @@ def box(row: Frame) -> np.ndarray:
     return np.array(row.box_xyxy_px)
 
 
+@pytest.mark.models
 def test_a_portrait_has_its_box_and_landmarks_in_pixels_of_the_photo(photo_dir: Path, detect: Detect) -> None:
     (row,) = detect(photo_dir / "presidents" / "obama.jpg").values()
     assert (row.status, row.width_px, row.height_px) == ("ok", 910, 1137)
@@ -65,6 +64,7 @@ def test_a_portrait_has_its_box_and_landmarks_in_pixels_of_the_photo(photo_dir: 
     assert points[8, 1] > points[30, 1] > points[27, 1]
 
 
+@pytest.mark.models
 def test_coordinates_are_those_of_the_upright_photo_at_full_resolution(
     tmp_path: Path, photo_dir: Path, detect: Detect
 ) -> None:
@@ -80,6 +80,7 @@ def test_coordinates_are_those_of_the_upright_photo_at_full_resolution(
     np.testing.assert_allclose(found["large"] / 6, found["plain"], atol=12)
 
 
+@pytest.mark.models
 def test_among_two_faces_the_person_is_recognised(tmp_path: Path, photo_dir: Path, detect: Detect) -> None:
     folder = photo_dir / "presidents"
     rows = [("biden.jpg", "biden"), ("two_people.jpg", "biden"), ("obama.jpg", "obama"), ("two_people.jpg", "obama")]
@@ -94,6 +95,7 @@ def test_among_two_faces_the_person_is_recognised(tmp_path: Path, photo_dir: Pat
     assert found["obama/obama.jpg"].message == ""
 
 
+@pytest.mark.models
 def test_what_has_no_usable_face_says_why(tmp_path: Path, photo_dir: Path, detect: Detect) -> None:
     with Image.open(photo_dir / "presidents" / "obama.jpg") as photo:
         small = Image.new("RGB", (1200, 1200), (90, 120, 90))
@@ -113,6 +115,31 @@ def test_what_has_no_usable_face_says_why(tmp_path: Path, photo_dir: Path, detec
     assert (row.status, row.reason) == ("rejected", "low_score")
     assert "best detection score 0." in row.message
     assert row.landmarks_px is None
+
+
+def test_people_of_the_face_world_are_told_apart_by_the_networks_made_for_it(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    for person, other in (("person_00", "person_01"), ("person_01", "person_00")):
+        (tmp_path / person).mkdir()
+        shutil.copy(album / person / "photo_0.jpg", tmp_path / person / "alone.jpg")
+        pair = [np.asarray(Image.open(album / name / "photo_1.jpg")) for name in (person, other)]
+        Image.fromarray(np.hstack(pair)).save(tmp_path / person / "beside another.png")
+    Image.new("RGB", (240, 240), (90, 120, 90)).save(tmp_path / "person_01" / "nobody.png")
+    networks = stage(embedded, DetectionConfig()).load()
+    block = block_of(plan_shards(list_input(tmp_path).items, PlanConfig(shard_size=100)).rows())
+    images = run_stage(ReadFrames(), None, block)
+    rows = frames_from_table(run_stage(stage(embedded, DetectionConfig()), networks, images))
+    for row in rows:
+        if row.uri.endswith("nobody.png"):
+            assert (row.status, row.reason) == ("rejected", "no_face")
+            continue
+        assert row.ok
+        assert box(row)[2] < 240, "the person is the one on the left"
+        points = np.array(row.landmarks_px).reshape(68, 2)
+        assert points[36, 0] < points[45, 0]
+        assert points[8, 1] > points[30, 1] > points[27, 1]
+    assert sum("most like the person's other images" in row.message for row in rows) == 2
 
 
 @pytest.mark.parametrize("settings", [{"min_score": 1.5}, {"min_face_px": 0.0}])

@@ -68,10 +68,17 @@ def test_pictures_become_bytes_with_the_mask_as_opacity() -> None:
     assert to_bytes(image, mask)[1, :, 3].tolist() == [255, 0, 255, 255]
 
 
-@pytest.mark.models
+@pytest.fixture(params=["embedded", pytest.param("ict", marks=pytest.mark.models)])
+def photos(request: pytest.FixtureRequest) -> tuple[ModelBundle, Path]:
+    """Models, and people they are made for."""
+    if request.param == "embedded":
+        return request.getfixturevalue("embedded"), request.getfixturevalue("album")
+    return request.getfixturevalue("bundle"), request.getfixturevalue("photo_dir") / "congress"
+
+
 @pytest.mark.slow
-def test_real_photos_are_fitted_and_one_with_broken_landmarks_fails_alone(bundle: ModelBundle, photo_dir: Path) -> None:
-    folder = photo_dir / "congress"
+def test_photos_are_fitted_and_one_with_broken_landmarks_fails_alone(photos: tuple[ModelBundle, Path]) -> None:
+    bundle, folder = photos
     block = block_of(plan_shards(list_input(folder).items, PlanConfig(shard_size=100, limit=1)).rows())
     prepare = Fused(
         stages=(

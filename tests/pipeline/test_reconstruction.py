@@ -14,7 +14,7 @@ from pipeline.planner import PlanConfig
 from pipeline.reconstruction import reconstruct
 from pipeline.status import read_status
 
-pytestmark = [pytest.mark.models, pytest.mark.ray]
+pytestmark = pytest.mark.ray
 
 
 def config(source: Path, output: Path, **changes: Any) -> ReconstructConfig:
@@ -31,11 +31,11 @@ def config(source: Path, output: Path, **changes: Any) -> ReconstructConfig:
 
 @pytest.mark.slow
 def test_a_run_is_recorded_and_repeated_for_nothing(
-    local_ray: Any, bundle: ModelBundle, photo_dir: Path, tmp_path: Path
+    local_ray: Any, embedded: ModelBundle, album: Path, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    wanted = config(photo_dir / "congress", tmp_path / "out")
-    summary = reconstruct(wanted, bundle, lines.append)
+    wanted = config(album, tmp_path / "out")
+    summary = reconstruct(wanted, embedded, lines.append)
     assert summary.complete
     assert summary.frames == {"ok": 4}
     assert summary.fit_workers == 1
@@ -43,7 +43,7 @@ def test_a_run_is_recorded_and_repeated_for_nothing(
     assert any(line.startswith("shard 00001 (2/2): 2 ok;") or "shard 00000 (2/2): 2 ok;" in line for line in lines)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["input"]["items"] == 4
-    assert record["models"]["shape"]["sha256"] == bundle.shape.sha256
+    assert record["models"]["detector"]["sha256"] == embedded.detector.sha256
     assert record["versions"]["ray"]
     assert record["summary"]["frames"] == {"ok": 4}
     (entry,) = record["runs"]
@@ -55,29 +55,27 @@ def test_a_run_is_recorded_and_repeated_for_nothing(
     assert (status.state, status.shards, status.shards_committed, status.items_done) == ("complete", 2, 2, 4)
     assert (status.frames, status.seconds_left) == ({"ok": 4}, None)
     assert status.images_a_minute == pytest.approx(60 * 4 / entry["seconds"], rel=0.9)
-    again = reconstruct(wanted, bundle)
+    again = reconstruct(wanted, embedded)
     assert (again.frames, again.new_frames_ok, again.complete) == ({"ok": 4}, 0, True)
     with pytest.raises(FingerprintMismatchError, match=r"configuration\.frames: 5 before, 3 now"):
-        reconstruct(config(photo_dir / "congress", tmp_path / "out", plan=PlanConfig(frames=3)), bundle)
+        reconstruct(config(album, tmp_path / "out", plan=PlanConfig(frames=3)), embedded)
 
 
-def test_pools_that_do_not_fit_are_refused(
-    local_ray: Any, bundle: ModelBundle, photo_dir: Path, tmp_path: Path
-) -> None:
-    wanted = config(photo_dir / "congress", tmp_path / "out", cluster=ClusterConfig(num_gpus=3))
+def test_pools_that_do_not_fit_are_refused(local_ray: Any, embedded: ModelBundle, album: Path, tmp_path: Path) -> None:
+    wanted = config(album, tmp_path / "out", cluster=ClusterConfig(num_gpus=3))
     with pytest.raises(ConfigurationError, match="workers need 3 GPUs and the cluster has 0"):
-        reconstruct(wanted, bundle)
+        reconstruct(wanted, embedded)
 
 
 @pytest.mark.slow
 def test_an_output_that_workers_cannot_use_is_named(
-    local_ray: Any, bundle: ModelBundle, photo_dir: Path, tmp_path: Path
+    local_ray: Any, embedded: ModelBundle, album: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "attempts").mkdir(parents=True)
     (tmp_path / "out" / "attempts" / "00000-prepare").touch()
     (tmp_path / "out" / "run.json").write_text("{}")
     with pytest.raises(OutputError, match=rf"^{tmp_path}/out cannot be used .*attempts.*run the same command again$"):
-        reconstruct(config(photo_dir / "congress", tmp_path / "out"), bundle)
+        reconstruct(config(album, tmp_path / "out"), embedded)
     assert not list((tmp_path / "out" / "shards").glob("0*"))
 
 
