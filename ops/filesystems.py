@@ -7,8 +7,11 @@ and endpoint come the standard way of each store: for S3 the AWS environment (`A
 """
 
 import os
+import random
+import time
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 import pyarrow as pa
@@ -20,9 +23,28 @@ FILE_SCHEME = "file://"
 OBJECT_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss")
 """Stores without folders, which can put conditionally."""
 ARROW_SCHEMES = (*OBJECT_SCHEMES, "hdfs", "viewfs")
-_ATTEMPTS = 8
-"""Times a request to S3 is tried, with growing pauses."""
+_ATTEMPTS = 3
+"""Times Arrow tries a request to S3 by itself."""
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before a request that failed is repeated; up to half as long again, or half as long, by chance."""
+R = TypeVar("R")
 _TRUE = ("1", "true", "yes")
+
+
+def patiently(work: Callable[[], R]) -> R:
+    """The result of a request to a store, repeated some times where it fails, but not where something does not exist.
+
+    Raises:
+        OSError: the last failure.
+    """
+    for pause_s in _PAUSES_S:
+        try:
+            return work()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311
+    return work()
 
 
 def local_path_of(uri: str) -> str:

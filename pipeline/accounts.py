@@ -74,5 +74,9 @@ def _labels(root: Storage, name: str, people: set[str]) -> Counter[str]:
 
 def _read(root: Storage, name: str, columns: list[str]) -> list[dict[str, Any]]:
     filesystem, base = root.filesystem()
-    with filesystem.open_input_file(f"{base}/{name}") as file:
-        return pq.ParquetFile(file).read(columns).to_pylist()
+
+    def read() -> list[dict[str, Any]]:
+        with filesystem.open_input_file(f"{base}/{name}") as file:
+            return pq.ParquetFile(file).read(columns).to_pylist()
+
+    return root.patiently(read)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ops.errors import ConfigurationError, UnreadableInputError
-from ops.filesystems import local_path_of, resolve
+from ops.filesystems import local_path_of, patiently, resolve
 
 MAX_FILE_BYTES = 1 << 30
 """Photos larger than this are not read."""
@@ -42,11 +42,7 @@ def read_location(location: str) -> bytes:
     path = local_path(location)
     try:
         if path is None:
-            filesystem, name = resolve(location)
-            size = filesystem.get_file_info(name).size or 0
-            _check_size(location, size)
-            with filesystem.open_input_stream(name, compression=None) as stream:
-                return stream.read()
+            return patiently(lambda: _fetch(location))
         _check_size(location, _regular_size(path))
         return path.read_bytes()
     except (OSError, ValueError, pa.ArrowException, ConfigurationError) as error:
@@ -71,12 +67,23 @@ def local_file(location: str) -> Generator[Path]:
     with tempfile.TemporaryDirectory(prefix="ganfit-") as folder:
         copy = Path(folder) / "remote"
         try:
-            filesystem, name = resolve(location)
-            with filesystem.open_input_stream(name, compression=None) as source, copy.open("wb") as target:
-                shutil.copyfileobj(source, target)
+            patiently(lambda: _copy(location, copy))
         except (OSError, ValueError, pa.ArrowException, ConfigurationError) as error:
             raise UnreadableInputError(f"cannot be read: {_one_line(error)}") from error
         yield copy
+
+
+def _fetch(location: str) -> bytes:
+    filesystem, name = resolve(location)
+    _check_size(location, filesystem.get_file_info(name).size or 0)
+    with filesystem.open_input_stream(name, compression=None) as stream:
+        return stream.read()
+
+
+def _copy(location: str, target: Path) -> None:
+    filesystem, name = resolve(location)
+    with filesystem.open_input_stream(name, compression=None) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def _regular_size(path: Path) -> int:

@@ -210,14 +210,14 @@ class PlannedShards:
         """The rows of `PLANNED_ITEMS` of a shard."""
         file, spans = self._file(bisect_right(self._firsts, shard) - 1)
         groups = [group for group, (low, high) in enumerate(spans) if low <= shard <= high]
-        table = file.read_row_groups(groups)
+        table = self._store.root.patiently(lambda: file.read_row_groups(groups))
         return table.filter(pc.equal(table.column("shard"), shard))
 
     def _file(self, generation: int) -> tuple[pq.ParquetFile, list[tuple[int, int]]]:
         if generation not in self._open:
             filesystem, base = self._store.root.filesystem()
             path = f"{base}/{self._store.generations[generation].folder}/{ITEMS_FILE}"
-            file = pq.ParquetFile(filesystem.open_input_file(path))
+            file = self._store.root.patiently(lambda: pq.ParquetFile(filesystem.open_input_file(path)))
             column = file.schema_arrow.get_field_index("shard")
             groups = (file.metadata.row_group(group).column(column) for group in range(file.num_row_groups))
             self._open[generation] = file, [(group.statistics.min, group.statistics.max) for group in groups]
@@ -273,8 +273,12 @@ def _folders(root: Storage, fence: Fence | None) -> CommittedFolders:
 
 def _read(root: Storage, name: str, columns: list[str]) -> pa.Table:
     filesystem, base = root.filesystem()
-    with filesystem.open_input_file(f"{base}/{name}") as file:
-        return pq.ParquetFile(file).read(columns)
+
+    def read() -> pa.Table:
+        with filesystem.open_input_file(f"{base}/{name}") as file:
+            return pq.ParquetFile(file).read(columns)
+
+    return root.patiently(read)
 
 
 def _last_of_each(names: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -19,19 +19,29 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import pyarrow.fs as pafs
 
 from ops.errors import ConfigurationError, OutputError
-from ops.filesystems import ARROW_SCHEMES, FILE_SCHEME, OBJECT_SCHEMES, fsspec_class, local_path_of, resolve, s3_options
+from ops.filesystems import (
+    ARROW_SCHEMES,
+    FILE_SCHEME,
+    OBJECT_SCHEMES,
+    fsspec_class,
+    local_path_of,
+    patiently,
+    resolve,
+    s3_options,
+)
 from pipeline.cluster import in_submitted_job
 
+R = TypeVar("R")
 SETTLE_S = 2.0
 """How long a file lies before it is read back, on stores without conditional puts."""
 _PARALLEL = 16
@@ -103,8 +113,12 @@ class Storage:
         if self.local is not None:
             return (self.local / name).read_bytes()
         filesystem, base = self.filesystem()
-        with filesystem.open_input_stream(f"{base}/{name}", compression=None) as stream:
-            return stream.read()
+
+        def fetch() -> bytes:
+            with filesystem.open_input_stream(f"{base}/{name}", compression=None) as stream:
+                return stream.read()
+
+        return patiently(fetch)
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file as a whole, making its folder where needed.
@@ -117,8 +131,12 @@ class Storage:
             return
         filesystem, base = self.filesystem()
         self._make_parents([name])
-        with filesystem.open_output_stream(f"{base}/{name}", compression=None) as stream:
-            stream.write(data)
+
+        def put() -> None:
+            with filesystem.open_output_stream(f"{base}/{name}", compression=None) as stream:
+                stream.write(data)
+
+        patiently(put)
 
     def create(self, name: str, data: bytes) -> bool:
         """Make a file unless there is one; says whether this call made it.
@@ -152,7 +170,8 @@ class Storage:
     def exists(self, name: str) -> bool:
         """Whether there is a file or folder of that name."""
         filesystem, base = self.filesystem()
-        return filesystem.get_file_info(f"{base}/{name}").type != pafs.FileType.NotFound
+        found = self.patiently(lambda: filesystem.get_file_info(f"{base}/{name}"))
+        return found.type != pafs.FileType.NotFound
 
     def entries(self, name: str = "", *, recursive: bool = False) -> list[Entry]:
         """What is in a folder, in no order; nothing where there is no such folder.
@@ -165,7 +184,7 @@ class Storage:
         cut = len(base) + 1
         return [
             Entry(info.path[cut:], info.type == pafs.FileType.File, info.size or 0, info.mtime_ns or 0)
-            for info in filesystem.get_file_info(selector)
+            for info in self.patiently(lambda: filesystem.get_file_info(selector))
             if len(info.path) > cut
         ]
 
@@ -182,7 +201,7 @@ class Storage:
             ):
                 shutil.copyfileobj(file, stream, _CHUNK_BYTES)
 
-        in_parallel(send, files)
+        in_parallel(lambda relative: self.patiently(lambda: send(relative)), files)
         return {relative: path.stat().st_size for relative, path in files.items()}
 
     def copy(self, names: Iterable[str], source: str, target: str) -> None:
@@ -203,7 +222,7 @@ class Storage:
                     raise
                 raise FileNotFoundError(f"{self}/{source}/{name}") from error
 
-        in_parallel(copy, names)
+        in_parallel(lambda name: self.patiently(lambda: copy(name)), names)
 
     def _make_parents(self, names: Iterable[str]) -> None:
         """Make the folders of files, in stores that have folders at all."""
@@ -216,14 +235,24 @@ class Storage:
         """Delete a file, or a folder with all it holds; nothing happens where there is none."""
         filesystem, base = self.filesystem()
         path = f"{base}/{name}"
-        try:
+
+        def delete() -> None:
             kind = filesystem.get_file_info(path).type
             if kind == pafs.FileType.Directory:
                 filesystem.delete_dir(path)
             elif kind == pafs.FileType.File:
                 filesystem.delete_file(path)
-        except FileNotFoundError:  # somebody else was faster
-            pass
+
+        with suppress(FileNotFoundError):  # somebody else was faster
+            self.patiently(delete)
+
+    def patiently(self, work: Callable[[], R]) -> R:
+        """The result of work with this folder's file system; requests over a network are repeated where they fail.
+
+        Raises:
+            OSError: the last failure.
+        """
+        return work() if self.local is not None else patiently(work)
 
 
 def open_storage(location: str | Path) -> Storage:
