@@ -54,3 +54,12 @@ def test_the_landmark_network_asks_for_the_second_shape(
         main(part="landmarks", output=tmp_path / "out", second_shape=tmp_path / "ict.safetensors", steps=1)
     assert "ict.safetensors" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["detector", "landmarks", "recognition", "judge"])
+def test_the_shipped_reports_are_about_the_shipped_weights(part: str) -> None:
+    folder = Path(datasets.__file__).parents[1] / "weights" / "embedded"
+    report = json.loads((folder / f"{part}.json").read_text())
+    assert report["sha256"] == sha256_of(folder / f"{part}.safetensors")
+    assert report["training"]
+    assert "faceworld" in report["evaluation"]
