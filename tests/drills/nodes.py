@@ -16,21 +16,20 @@ def replace_node(ground: Ground) -> None:
     """One of two GPU nodes is lost in mid-run, and another one comes."""
     cluster = ground.use(_two_nodes(ground))
     run, in_flight = _lose_a_node(ground, cluster)
-    cluster.add_node(num_cpus=1, num_gpus=1)
+    cluster.add_node(num_cpus=2, num_gpus=1)
     _expect_recovery(ground, run, in_flight)
 
 
 def lose_node(ground: Ground) -> None:
     """One of two GPU nodes is lost in mid-run, for good."""
     cluster = ground.use(_two_nodes(ground))
-    ground.settings += ("--node-wait-s", "10")
     run, in_flight = _lose_a_node(ground, cluster)
     _expect_recovery(ground, run, in_flight)
 
 
 @contextmanager
 def _two_nodes(ground: Ground) -> Generator[Any]:
-    """A head without work, and two nodes with a CPU and a declared GPU each."""
+    """A head without work, and two nodes with two CPUs and a declared GPU each."""
     ground.settings = SETTINGS
     ground.hazards |= {"fit_delay_s": 2.0, "declared_gpus": True}
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="drill-") as folder:
@@ -48,7 +47,7 @@ def _two_nodes(ground: Ground) -> Generator[Any]:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         try:
             for _ in range(2):
-                cluster.add_node(num_cpus=1, num_gpus=1)
+                cluster.add_node(num_cpus=2, num_gpus=1)
             ground.environment["RAY_ADDRESS"] = str(cluster.address)
             yield cluster
         finally:
