@@ -41,7 +41,8 @@ def record_commit(images: Mapping[str, int], people: Mapping[str, int], fit_seco
             counter.inc(count, {"status": status, "reason": reason})
     for seconds in fit_seconds:
         metrics.fit_seconds.observe(seconds)
-    metrics.fit_seconds_total.inc(sum(fit_seconds))
+    if (seconds := sum(fit_seconds)) > 0:
+        metrics.fit_seconds_total.inc(seconds)
     if "torch" in sys.modules and (cuda := sys.modules["torch"].cuda).is_available():
         metrics.gpu_memory.set(cuda.max_memory_reserved())
 

@@ -210,12 +210,12 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 def make_album(folder: Path, people: int = PEOPLE) -> Path:
     """Photos of a few people of the face world, made once."""
-    from ops.faceworld.album import AlbumSettings
-    from ops.weights.bundle import resolve_bundle
-    from pipeline.demonstration import make_input
+    from ops.faceworld.album import AlbumSettings, write_album
+    from ops.faceworld.shape import faceworld_model
 
     settings = AlbumSettings(people=people, photos=PHOTOS, side_px=256, seed=5)
-    return make_input(resolve_bundle("embedded"), folder, settings)
+    write_album(faceworld_model(), folder / "input", folder / "truth.safetensors", settings)
+    return folder / "input"
 
 
 def film(photo: Path, clip: Path) -> None:

@@ -17,6 +17,9 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
+from ops.faceworld.album import AlbumSettings, write_album
+from ops.faceworld.shape import faceworld_model
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef" * 4
 MEGABYTE = 1 << 20
@@ -133,16 +136,18 @@ def status(url: str, token: str | None = None) -> int | None:
 def test_a_job_is_refused_while_another_runs_and_continues_after_its_driver_was_killed(
     head: Head, tmp_path: Path
 ) -> None:
-    demo = ("-m", "jobs.demo", "--output", str(tmp_path), "--subjects", str(PEOPLE), "--photos", "1", "--steps", "40")
-    results = tmp_path / f"{PEOPLE}-people-1-photos-seed-1-40-steps" / "results"
+    photos, results = tmp_path / "photos", tmp_path / "results"
+    write_album(faceworld_model(), photos, tmp_path / "truth.safetensors", AlbumSettings(people=PEOPLE, photos=1))
+    command = ("-m", "jobs.reconstruct", "--input", str(photos), "--output", str(results), "--models", "embedded")
+    command += ("--fit.steps", "40", "--shard-size", "1", "--num-gpus", "0")
     shards = results / "shards"
-    first = head.submit("first", *demo)
+    first = head.submit("first", *command)
     driver = head.driver("first")
     wait_for(lambda: next(results.glob("lease/*.json"), None), "the lease")
     uploaded = Path(driver.cwd())
     assert uploaded.is_relative_to(head.folder.resolve())
     assert sum(path.stat().st_size for path in uploaded.rglob("*") if path.is_file()) < 20 * MEGABYTE
-    second = head.submit("second", *demo).communicate(timeout=240)[0]
+    second = head.submit("second", *command).communicate(timeout=240)[0]
     assert "error: " in second
     assert f"process {driver.pid}" in second
     assert "submission first" in second
@@ -152,7 +157,7 @@ def test_a_job_is_refused_while_another_runs_and_continues_after_its_driver_was_
     assert first.returncode != 0
     done = {path.parent.name: path.stat().st_mtime_ns for path in shards.glob("0*/_SUCCESS.json")}
     assert 0 < len(done) < PEOPLE
-    third = head.submit("third", *demo)
+    third = head.submit("third", *command)
     output = third.communicate(timeout=300)[0]
     assert third.returncode == 0, output
     assert f"{len(done)} of {PEOPLE} shards are there already" in output
@@ -160,7 +165,7 @@ def test_a_job_is_refused_while_another_runs_and_continues_after_its_driver_was_
     now = {path.parent.name: path.stat().st_mtime_ns for path in shards.glob("0*/_SUCCESS.json")}
     assert len(now) == PEOPLE
     assert {name: now[name] for name in done} == done
-    assert "already exists" in head.submit("third", *demo).communicate(timeout=120)[0]
+    assert "already exists" in head.submit("third", *command).communicate(timeout=120)[0]
 
 
 @pytest.mark.ray

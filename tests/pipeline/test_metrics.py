@@ -15,6 +15,7 @@ def test_prometheus_sees_what_workers_record(local_ray: Any) -> None:
     class Worker:
         def work(self) -> None:
             record_commit({"ok": 3, "failed unreadable": 1}, {"ok": 2}, [0.2, 40.0])
+            record_commit({}, {}, [])
             record_repeat("fit")
 
     worker = Worker.remote()
