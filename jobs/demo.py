@@ -1,92 +1,77 @@
-"""Photograph people of the built-in face world, reconstruct them, and compare with the truth.
+"""Film people of the built-in face world, reconstruct them, and compare with the truth.
 
     python -m jobs.demo --output demo
 
-needs no download: the people, the morphable model and the networks ship with this project. The same command again
-keeps what is done.
+needs no download: the people, the morphable model and the networks ship with this project. The people are filmed and
+scanned in the layout of MICC Florence, so this is also the benchmark in miniature. The same command again keeps what is
+done, and one with more --subjects adds them. --variants adds a table of reconstructions from landmarks alone and from
+one frame.
+
+Exit status: 0 when everything is accounted for, 1 for bad input, 2 when interrupted (run the same command again).
 """
 
 import argparse
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ops.errors import GanfitError
-from ops.faceworld.album import AlbumSettings
 from ops.fit.config import default_preset
 from ops.weights.bundle import resolve_bundle
-from pipeline.config import ReconstructConfig
-from pipeline.demonstration import ComparedPerson, compare_with_truth, make_input
-from pipeline.planner import PlanConfig
-from pipeline.reconstruction import reconstruct
-from pipeline.summary import table_text
+from pipeline.cluster import ClusterConfig
+from pipeline.demonstration import DATA, DemoConfig, demonstrate
+
+OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    fit = default_preset()
     parser = argparse.ArgumentParser(
         prog="python -m jobs.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for input, truth and results")
-    parser.add_argument("--subjects", type=int, default=3, help="people to photograph")
-    parser.add_argument("--photos", type=int, default=4, help="photos of each")
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other people")
-    parser.add_argument("--steps", type=int, help="iterations of the fit; fewer are quicker and worse")
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("demo"), help="folder for data and results (default: %(default)s)")
+    add("--subjects", type=int, default=3, help="people to film (default: %(default)s)")
+    add("--frames", type=int, default=3, help="frames drawn from every clip (default: %(default)s)")
+    add("--steps", type=int, default=fit.steps, help="iterations of the fit (default: %(default)s)")
+    add("--seed", type=int, default=1, help="another seed gives other people (default: %(default)s)")
+    add("--variants", action="store_true", help="also from landmarks alone and from one frame")
+    add("--num-gpus", type=int, help="GPUs to fit on; default: all there are; 0 fits on the CPU")
     options = parser.parse_args(arguments)
-    if options.subjects < 1 or options.photos < 1 or (options.steps or 1) < 1:
-        parser.error("expected at least one subject, one photo and one step")
+    if min(options.subjects, options.frames) < 1 or min(options.steps, options.seed) < 0:
+        parser.error("expected at least one subject and one frame, and steps and a seed of 0 or more")
+    config = DemoConfig(
+        output=options.output,
+        subjects=options.subjects,
+        frames=options.frames,
+        seed=options.seed,
+        variants=options.variants,
+        fit=replace(fit, steps=options.steps),
+        cluster=ClusterConfig(num_gpus=options.num_gpus),
+    )
     try:
-        return _run(options)
+        return _run(config)
     except GanfitError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted: finished shards are kept, the same command continues from them", file=sys.stderr)
-        return 2
+        print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
+        return INTERRUPTED
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(config: DemoConfig) -> int:
     started = time.perf_counter()
-    bundle = resolve_bundle("embedded")
-    settings = AlbumSettings(people=options.subjects, photos=options.photos, seed=options.seed)
-    name = f"{settings.people}-people-{settings.photos}-photos-seed-{settings.seed}"
-    folder = options.output / (f"{name}-{options.steps}-steps" if options.steps else name)
-    photos = make_input(bundle, folder, settings)
-    print(f"{settings.photos} photos of each of {settings.people} synthetic people: {photos}", flush=True)
-    results = folder / "results"
-    fit = default_preset()
-    config = ReconstructConfig(
-        input=photos,
-        output=results,
-        layout="identity-folders",
-        plan=PlanConfig(shard_size=settings.photos),
-        fit=dataclasses.replace(fit, steps=options.steps or fit.steps),
-    )
-    summary = reconstruct(config, bundle, lambda line: print(line, flush=True))
-    print("\n" + table_text(summary))
-    print("\n" + _table(compare_with_truth(bundle, folder, results, settings)))
-    print(f"\n{time.perf_counter() - started:.0f} s. Look at {results / 'report' / 'index.html'}")
+    found = demonstrate(config, resolve_bundle("embedded"), lambda line: print(line, flush=True))
+    print(f"\n{found.text}\n\n{time.perf_counter() - started:.0f} s. Look at {found.page}")
     print(
-        "Next, your own photos: python -m jobs.assets list, then\n"
+        "Next, the benchmark by hand, or your own photos (python -m jobs.assets list names the models they need):\n"
+        f"  python -m jobs.micc --data {config.output / DATA} --output OUT --models embedded\n"
         "  python -m jobs.reconstruct --input PHOTOS --output OUT --models ict"
     )
-    return 0 if summary.complete else 1
-
-
-def _table(people: Sequence[ComparedPerson]) -> str:
-    lines = [f"{'':12}{'photos':>8}{'error to truth':>16}{'mean face':>11}{'similarity':>12}{'landmarks':>11}"]
-    for person in people:
-        start = f"{person.identity_id:12}{person.images:>8}"
-        if person.error_mm is None:
-            lines.append(f"{start}{'no reconstruction':>16}{person.mean_face_mm:>8.2f} mm")
-        else:
-            lines.append(
-                f"{start}{person.error_mm:>13.2f} mm{person.mean_face_mm:>8.2f} mm"
-                f"{person.identity_similarity:>12.2f}{100 * (person.landmark_error or 0):>9.1f} %"
-            )
-    return "\n".join(lines)
+    return OK if found.complete else BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -20,14 +20,8 @@ from ops.errors import GanfitError
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
 from pipeline.cluster import ClusterConfig
-from pipeline.config import ReconstructConfig
-from pipeline.evaluation import EvaluateConfig, evaluate
-from pipeline.item_tasks import TaskConfig
+from pipeline.micc import MiccConfig, run_micc
 from pipeline.planner import PlanConfig
-from pipeline.reconstruction import reconstruct
-from pipeline.reconstruction_files import open_reconstructions
-from pipeline.registration import RegisterConfig, register
-from pipeline.summary import table_text
 from pipeline.template_source import open_template
 
 OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
@@ -48,42 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    output: Path = options.output
     bundle = resolve_bundle(options.models, options.model_dir)
     template = open_template(options.models, None, options.model_dir)
-    config = ReconstructConfig(
-        input=options.data,
-        output=output / "reconstructions",
-        layout="micc",
+    config = MiccConfig(
+        data=options.data,
+        output=options.output,
+        landmarks=options.landmarks,
         preset=options.preset,
-        plan=PlanConfig(frames=options.frames),
         fit=preset(options.preset),
+        plan=PlanConfig(frames=options.frames),
+        protocols=tuple(Protocol(name) for name in options.protocol),
+        workers=options.workers,
         cluster=ClusterConfig(address=options.address, num_gpus=options.num_gpus),
     )
-    tasks = TaskConfig(workers=options.workers, address=options.address)
-    print("1. register the scans", flush=True)
-    registration = RegisterConfig(
-        data=options.data, output=output / "registered", landmarks=options.landmarks, tasks=tasks
-    )
-    register(registration, template, _say)
-    print("\n2. reconstruct the videos", flush=True)
-    summary = reconstruct(config, bundle, _say)
-    print(table_text(summary))
-    print("\n3. measure", flush=True)
-    reconstructions = open_reconstructions(output / "reconstructions")
-    for name in options.protocol:
-        found = evaluate(
-            EvaluateConfig(
-                registered=output / "registered",
-                output=output / f"evaluation-{name}",
-                protocol=Protocol(name),
-                tasks=TaskConfig(workers=options.workers, chunk=6, address=options.address),
-            ),
-            reconstructions,
-            f"ganfit, models {bundle.name}",
-        )
-        print(f"\n{found.text}", flush=True)
-    return summary.complete
+    found = run_micc(config, bundle, template, _say)
+    for evaluation in found.evaluations.values():
+        _say(f"\n{evaluation.text}")
+    return found.summary.complete
 
 
 def _parser() -> argparse.ArgumentParser:
