@@ -5,6 +5,7 @@ their children. It changes modules right after they are imported, as the environ
 product knows nothing of it.
 """
 
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -74,6 +75,7 @@ def hang_on_clips(module: ModuleType) -> None:
     """Decoding certain clips blocks in a system call that never returns."""
     sample, name = module.sample_video, HAZARDS["clip_that_hangs"]
 
+    @functools.wraps(sample)  # it is sent to the decoding process by its name
     def sampling(path: Any, count: int) -> Any:
         if name in str(path):
             os.read(os.pipe()[0], 1)
