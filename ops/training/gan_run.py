@@ -71,7 +71,7 @@ def _train(
     report: Callable[[str], None],
 ) -> None:
     schedule, started = training.schedule, time.monotonic()
-    saved = training.step_number
+    saved = sampled = training.step_number
     in_time = torch.ones((), dtype=torch.bool, device=training.device)
     while not training.done:
         losses = training.step(maps)
@@ -90,14 +90,17 @@ def _train(
             saved = step
             if record is not None:
                 training.save(run.folder / CHECKPOINT_FILE)
-        if record is not None and step % schedule.sample_every == 0:
-            report(record.samples(training, maps))
+        if step % schedule.sample_every == 0:
+            sampled = step
+            if record is not None:
+                report(record.samples(training, maps))
     training.check()
     if record is None:
         return
     if training.step_number != saved:
         training.save(run.folder / CHECKPOINT_FILE)
-    report(record.samples(training, maps))
+    if training.step_number != sampled:
+        report(record.samples(training, maps))
     save_gan_texture(finished_texture(training, maps, run), run.folder / TEXTURE_FILE)
     report(f"wrote {run.folder / TEXTURE_FILE} at {_place(training)}")
 

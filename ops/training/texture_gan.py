@@ -13,42 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from ops.errors import ConfigurationError, DivergedTrainingError, FingerprintMismatchError
 from ops.texture.progressive_gan import Discriminator, Generator, average_into, fade_images, pixel_norm
 from ops.training.gan_schedule import GanSchedule, LevelPlan, Position
+from ops.training.peers import Peers
 from ops.training.texture_maps import TextureMaps
 from ops.training.texture_start import StartSettings, drawing_loss
 
 BETAS = (0.0, 0.99)
 LATENT_STREAM, CRITIC_LATENT_STREAM, MIX_STREAM = 1, 2, 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peers:
-    """The workers that train together; `torch.distributed` is set up where there are several."""
-
-    rank: int = 0
-    count: int = 1
-
-    def mean_gradients(self, network: nn.Module) -> None:
-        """Replace every gradient by its mean over the workers."""
-        if self.count == 1:
-            return
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        torch.distributed.all_reduce(flat)
-        flat /= self.count
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
-
-    def all_agree(self, sound: Tensor) -> bool:
-        """Whether a condition holds on every worker."""
-        value = sound.float()
-        if self.count > 1:
-            torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MIN)
-        return bool(value > 0)
 
 
 class StepReport(NamedTuple):

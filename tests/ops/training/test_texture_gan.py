@@ -11,7 +11,8 @@ from ops.texture.gan_texture import load_gan_texture
 from ops.texture.progressive_gan import Discriminator, GanSize, Generator
 from ops.training.gan_run import GanRun, run_gan_training
 from ops.training.gan_schedule import GanSchedule, grown
-from ops.training.texture_gan import Anchor, GanTraining, Peers, critic_slope, map_order
+from ops.training.peers import Peers
+from ops.training.texture_gan import Anchor, GanTraining, critic_slope, map_order
 from ops.training.texture_maps import TextureMaps
 
 SIZE = GanSize(resolution=16, latent_size=8, channel_base=64, channel_limit=8)

@@ -1,0 +1,120 @@
+"""Train a texture generator on UV maps: progressive growing, WGAN-GP (Karras et al. 2018), on Ray Train.
+
+    python -m jobs.make_synthetic --layout uv --maps 10000 --side 256 --output uv-maps
+    python -m jobs.train_texture_gan --maps uv-maps --output gan --preset 1gpu-256
+
+writes to the output folder a checkpoint, training.log, metrics.jsonl, sample grids, TensorBoard events, and at the end
+generator.safetensors, which a bundle names as `texture: {kind: gan, path: ..., sha256: ...}`. The same command
+continues an interrupted training where it was, on the CPU to the last bit. `jobs.fit_texture` compares the result with
+a PCA.
+
+Presets: cpu-small (64 px, narrow networks), 1gpu-256 (256 px, at most 192 channels), 8gpu-512 (the published networks
+and schedule). --start-steps N regresses the maps from codes before the adversarial phase: a short
+cut for small machines; give --first-side with it, so that the critic's schedule begins at that level.
+
+Exit status: 0 when done or out of time, 1 for bad input, a diverged training or a lost worker, 2 when interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.errors import ConfigurationError, GanfitError
+
+OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _train(options)
+    except (GanfitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.train_texture_gan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--maps", type=Path, required=True, help="folder of square PNG or JPEG maps, or a Parquet file with column uri")
+    add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
+    add("--preset", choices=["cpu-small", "1gpu-256", "8gpu-512"], default="cpu-small", help="default: %(default)s")
+    add("--latent-size", type=int, default=512, help="length of the latent vector (default: %(default)s)")
+    add("--images", type=int, help="real images of every fading and every stable phase (default: the preset's)")
+    add("--first-side", type=int, default=4, help="level the schedule begins at (default: %(default)s)")
+    add("--start-steps", type=int, default=0, help="steps of a supervised start before (default: none)")
+    add("--minutes", type=float, help="wall-clock limit of this run; the same command continues")
+    add("--seed", type=int, default=0, help="of networks, order and latent vectors (default: %(default)s)")
+    add("--workers", type=int, default=1, help="Ray Train workers; 0 trains in this process without Ray (default: 1)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
+    add("--address", help="an existing Ray cluster, such as auto")
+    add("--uv-layout", help="layout the maps are drawn on (default: what textures.json beside them says)")
+    add("--licence", default="not stated", help="of the trained weights, kept in the file (default: %(default)s)")
+    add("--no-tensorboard", action="store_true", help="write no TensorBoard events")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from ops.training.gan_run import GanRun
+    from ops.training.gan_schedule import gan_preset
+    from ops.training.texture_maps import find_maps, load_or_decode_maps
+    from pipeline.cluster import ClusterConfig
+    from pipeline.texture_training import (
+        TextureTraining,
+        pick_device,
+        supervised_start,
+        train_here,
+        train_on_ray,
+    )
+
+    schedule = gan_preset(
+        options.preset, latent_size=options.latent_size, images=options.images, first_side=options.first_side
+    )
+    schedule = replace(schedule, seed=options.seed)
+    source = find_maps(options.maps)
+    layout = options.uv_layout or source.uv_layout
+    if layout is None:
+        raise ConfigurationError(f"{options.maps} does not say on which UV layout its maps are drawn: give --uv-layout")
+    if options.uv_layout and source.uv_layout not in (None, options.uv_layout):
+        raise ConfigurationError(f"{options.maps} is drawn on {source.uv_layout}, not on {options.uv_layout}")
+    training = TextureTraining(
+        schedule=schedule,
+        maps=load_or_decode_maps(source, schedule.size.sides, options.output / "maps", _say),
+        run=GanRun(
+            folder=options.output,
+            uv_layout=layout,
+            maps_description=f"preset {options.preset} on {options.maps.name}",
+            licence=options.licence,
+            minutes=options.minutes,
+            tensorboard=not options.no_tensorboard,
+        ),
+        device=pick_device(options.device),
+    )
+    if options.start_steps:
+        training = supervised_start(training, options.start_steps, _say)
+    if options.workers == 0:
+        train_here(training, _say)
+        return
+    gpus = None if training.device == "cuda" else 0
+    train_on_ray(training, options.workers, ClusterConfig(address=options.address, num_gpus=gpus), _say)
+    print(f"finished; see {options.output}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
