@@ -84,8 +84,7 @@ class Run:
         except subprocess.TimeoutExpired:
             self.destroy()
             raise DrillFailure(f"the run did not end within {PATIENCE_S:.0f} s\n{self.said()}") from None
-        for reader in self._readers:
-            reader.join(10)
+        self._close()
         if status != expected:
             raise DrillFailure(f"expected exit status {expected}, got {status}\n{self.said()}")
         return self
@@ -95,6 +94,14 @@ class Run:
         for process in (*descendants(self.process.pid), self.process):
             process.kill()
         self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        for reader in self._readers:
+            reader.join(10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
 
     def said(self) -> str:
         """The last lines, for messages."""
