@@ -235,16 +235,13 @@ class Storage:
         """Delete a file, or a folder with all it holds; nothing happens where there is none."""
         filesystem, base = self.filesystem()
         path = f"{base}/{name}"
-
-        def delete() -> None:
-            kind = filesystem.get_file_info(path).type
-            if kind == pafs.FileType.Directory:
-                filesystem.delete_dir(path)
-            elif kind == pafs.FileType.File:
-                filesystem.delete_file(path)
-
+        # Repeated apart: of a longer step, a store that refuses every third request would always refuse the same part.
+        kind = self.patiently(lambda: filesystem.get_file_info(path)).type
         with suppress(FileNotFoundError):  # somebody else was faster
-            self.patiently(delete)
+            if kind == pafs.FileType.Directory:
+                self.patiently(lambda: filesystem.delete_dir(path))
+            elif kind == pafs.FileType.File:
+                self.patiently(lambda: filesystem.delete_file(path))
 
     def patiently(self, work: Callable[[], R]) -> R:
         """The result of work with this folder's file system; requests over a network are repeated where they fail.
