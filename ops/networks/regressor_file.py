@@ -93,7 +93,7 @@ def load_regressor_file(path: Path) -> RegressorFile:
     """
     if not path.is_file():
         raise MissingModelFileError(
-            f"expected a regressor at {path}, found no file; train one with `python -m jobs.train_regressor`"
+            f"expected a regressor at {path}, found no file; name one that is there, or use --method ganfit"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -117,7 +117,7 @@ def check_origin(
     layout = content.regressor.layout
     found = (shape.identity_size, shape.expression_size, texture.latent_size)
     expected = (layout.identity, layout.expression, layout.texture)
-    advice = "train one for these models with `python -m jobs.train_regressor`, or use those it was trained with"
+    advice = "use the models it was trained with, or --method ganfit"
     if found != expected:
         raise ConfigurationError(
             f"the regressor {path} answers {expected[0]} identity, {expected[1]} expression and {expected[2]} texture "

@@ -21,7 +21,7 @@ def test_a_method_that_needs_a_regressor_says_how_to_get_one(method: str, tmp_pa
     config = ReconstructConfig(input=tmp_path, output=tmp_path / "out", fit=preset("default").by(method))
     with pytest.raises(ConfigurationError) as caught:
         config.check_models(BUNDLE)
-    for words in (method, "'mine' has none", "jobs.train_regressor --models mine", "kind: fastganfit"):
+    for words in (method, "'mine' has none", "kind: fastganfit", "--method ganfit"):
         assert words in str(caught.value)
     config.check_models(dataclasses.replace(BUNDLE, regressor=NO_FILE))
 
