@@ -1,18 +1,28 @@
+"""Two workers on the local Ray: learns, is killed, resumes, and equals an uninterrupted training to the last bit."""
+
+import os
+import re
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ops.errors import ConfigurationError
+from ops.errors import ConfigurationError, DivergedTrainingError, OutputError
 from ops.texture.gan_texture import load_gan_texture
-from ops.texture.progressive_gan import GanSize
+from ops.texture.progressive_gan import GanSize, Generator
 from ops.training.gan_run import GanRun
 from ops.training.gan_schedule import GanSchedule, LevelPlan
+from ops.training.sliced_wasserstein import sliced_wasserstein
 from ops.training.texture_maps import find_maps, load_or_decode_maps
-from pipeline.texture_training import TextureTraining, pick_device, supervised_start, train_here
+from pipeline.cluster import ClusterConfig
+from pipeline.texture_training import TextureTraining, pick_device, supervised_start, train_here, train_on_ray
 
 SIZE = GanSize(resolution=16, latent_size=8, channel_base=256, channel_limit=16)
 SCHEDULE = GanSchedule(
@@ -45,6 +55,71 @@ def training(tmp_path: Path) -> TextureTraining:
     maps = load_or_decode_maps(find_maps(folder), SIZE.sides, tmp_path / "maps", lambda line: None)
     run = GanRun(folder=tmp_path / "whole", uv_layout="test-v1", maps_description="discs", licence="CC0")
     return TextureTraining(schedule=SCHEDULE, maps=maps, run=run)
+
+
+def into(training: TextureTraining, folder: Path) -> TextureTraining:
+    return replace(training, run=replace(training.run, folder=folder))
+
+
+def on_two_workers(training: TextureTraining) -> None:
+    train_on_ray(training, 2, ClusterConfig(num_gpus=0), lambda line: None)
+
+
+def kill_a_worker_in_a_fade(log: Path) -> None:
+    """Wait until the 8 px level fades in, then kill the process the log names, as the system would."""
+    for _ in range(1200):
+        time.sleep(0.05)
+        text = log.read_text() if log.is_file() else ""
+        if "8 px fading in (0.40)" in text:
+            found = re.search(r"this one is process (\d+)", text)
+            assert found is not None
+            os.kill(int(found[1]), signal.SIGKILL)
+            return
+
+
+def equal(first: Any, second: Any) -> bool:
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(equal(*pair) for pair in zip(first, second, strict=True))
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_workers_learn_and_resume_after_a_kill(training: TextureTraining, local_ray: Any, tmp_path: Path) -> None:
+    on_two_workers(training)
+    broken = into(training, tmp_path / "broken")
+    killer = threading.Thread(target=kill_a_worker_in_a_fade, args=(broken.run.folder / "training.log",))
+    killer.start()
+    with pytest.raises(OutputError, match="continues from the last checkpoint"):
+        on_two_workers(broken)
+    killer.join()
+    on_two_workers(broken)
+    assert re.search(
+        r"resumed at step \d+, \d+ of 10000 images, 8 px fading in", (tmp_path / "broken" / "training.log").read_text()
+    )
+    whole, resumed = (torch.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "broken"))
+    assert (whole["shown"], whole["step"], whole["level"]) == (10_000, 625, 2)
+    assert equal(whole, resumed)
+
+    real = training.maps.batch(16, np.arange(96))
+    texture = load_gan_texture(tmp_path / "whole" / "generator.safetensors")
+    torch.manual_seed(1)
+    latents = torch.randn(96, 8)
+    with torch.no_grad():
+        learned = sliced_wasserstein(real, texture.generator(latents))[16]
+        untrained = sliced_wasserstein(real, Generator(SIZE)(latents))[16]
+    assert learned < 0.75 * untrained
+    assert list((tmp_path / "whole" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_what_a_worker_raises_reaches_the_caller(training: TextureTraining, local_ray: Any) -> None:
+    wild = replace(SCHEDULE, levels=tuple(replace(level, learning_rate=1e30) for level in SCHEDULE.levels))
+    with pytest.raises(DivergedTrainingError, match="stopped being finite by step 25"):
+        on_two_workers(replace(training, schedule=wild))
 
 
 def test_a_supervised_start_is_kept_and_continued(training: TextureTraining) -> None:
