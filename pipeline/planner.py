@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ops.errors import ConfigurationError
-from pipeline.listing import stem_of
+from pipeline.listing import LISTED, stem_of
 from pipeline.schema import ITEMS
 
 UInts = npt.NDArray[np.uint64]
@@ -20,20 +20,7 @@ Ints = npt.NDArray[np.int64]
 pc: Any = pyarrow.compute
 Bools = npt.NDArray[np.bool_]
 
-PLANNED_ITEMS = pa.schema(
-    [
-        ("shard", pa.int32()),
-        ("item_id", pa.large_string()),
-        ("item_key", pa.uint64()),
-        ("identity_id", pa.large_string()),
-        ("uri", pa.large_string()),
-        ("location", pa.large_string()),
-        ("kind", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("modified_ns", pa.int64()),
-        ("surplus", pa.bool_()),
-    ]
-)
+PLANNED_ITEMS = pa.schema([pa.field("shard", pa.int32()), *LISTED, pa.field("surplus", pa.bool_())])
 """The items of a plan by shard, those of a person together and by uri."""
 
 PLANNED_IDENTITIES = pa.schema(
