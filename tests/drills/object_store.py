@@ -3,10 +3,12 @@
 import http.client
 import logging
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -28,6 +30,8 @@ class Proxy:
     requests: int = 0
     refused: int = 0
     address: str = ""
+    log: Path | None = None
+    """Names every request and what came of it."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -43,15 +47,21 @@ class Proxy:
             self.refused += no
             return no
 
+    def note(self, request: str, status: int) -> None:
+        """Add a line to the log."""
+        if self.log is not None:
+            with self._lock, self.log.open("a", encoding="utf-8") as file:
+                file.write(f"{time.time():.3f} {status} {request}\n")
+
 
 @contextmanager
-def unreliable_store() -> Generator[Proxy]:
-    """An S3 server with one bucket, reached through a proxy that obeys."""
+def unreliable_store(log: Path | None = None) -> Generator[Proxy]:
+    """An S3 server with one bucket, reached through a proxy that obeys, and logs if it is told where."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    proxy = Proxy(f"{host}:{port}")
+    proxy = Proxy(f"{host}:{port}", log=log)
     front = ThreadingHTTPServer(("127.0.0.1", 0), _handler(proxy))
     front.daemon_threads = True
     proxy.address = f"127.0.0.1:{front.server_port}"
@@ -103,6 +113,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             return b"".join(parts)
 
         def _reply(self, status: int, headers: dict[str, str], body: bytes, length: str | None = None) -> None:
+            proxy.note(f"{self.command} {self.path}", status)
             self.send_response(status)
             for name, value in headers.items():
                 if name.lower() not in ("content-length", "connection", "transfer-encoding", "date", "server"):

@@ -34,7 +34,7 @@ def full_disk(ground: Ground) -> None:
 
 def refusing_store(ground: Ground) -> None:
     """An object store that refuses every third request."""
-    proxy = ground.use(unreliable_store())
+    proxy = ground.use(unreliable_store(ground.folder / "requests.log"))
     ground.output, ground.environment = f"{LOCATION}?{proxy.query}", dict(CREDENTIALS)
     proxy.refuse_every = 3
     ground.start().end()
@@ -45,7 +45,7 @@ def refusing_store(ground: Ground) -> None:
 
 def dead_store(ground: Ground) -> None:
     """An object store that refuses everything from mid-run on: a message that names it; later, the same command."""
-    proxy = ground.use(unreliable_store())
+    proxy = ground.use(unreliable_store(ground.folder / "requests.log"))
     ground.output, ground.environment = f"{LOCATION}?{proxy.query}", dict(CREDENTIALS)
     run = ground.start()
     run.wait_for_line("^shard ")
