@@ -64,7 +64,7 @@ def _compare(options: argparse.Namespace) -> None:
         load_held_out,
         principal_components,
     )
-    from pipeline.texture_training import pick_device
+    from pipeline.training_workers import pick_device
 
     loaded: list[tuple[Path, TextureModel]] = [(path, load_texture_file(path)) for path in options.texture]
     first = loaded[0][1]

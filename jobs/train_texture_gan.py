@@ -71,13 +71,8 @@ def _train(options: argparse.Namespace) -> None:
     from ops.training.gan_schedule import gan_preset
     from ops.training.texture_maps import find_maps, load_or_decode_maps
     from pipeline.cluster import ClusterConfig
-    from pipeline.texture_training import (
-        TextureTraining,
-        pick_device,
-        supervised_start,
-        train_here,
-        train_on_ray,
-    )
+    from pipeline.texture_training import TextureTraining, supervised_start
+    from pipeline.training_workers import pick_device, train_on_workers
 
     schedule = gan_preset(
         options.preset, latent_size=options.latent_size, images=options.images, first_side=options.first_side
@@ -104,11 +99,8 @@ def _train(options: argparse.Namespace) -> None:
     )
     if options.start_steps:
         training = supervised_start(training, options.start_steps, _say)
-    if options.workers == 0:
-        train_here(training, _say)
-        return
-    gpus = None if training.device == "cuda" else 0
-    train_on_ray(training, options.workers, ClusterConfig(address=options.address, num_gpus=gpus), _say)
+    cluster = ClusterConfig(address=options.address, num_gpus=None if training.device == "cuda" else 0)
+    train_on_workers(training, options.output, options.workers, cluster, _say)
     print(f"finished; see {options.output}")
 
 
