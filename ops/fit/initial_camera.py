@@ -19,7 +19,9 @@ def initial_camera(points_mm: Float[Tensor, "*batch point 3"], image_points: Flo
     centre = points_mm.mean(-2, keepdim=True)
     image_centre = image_points.mean(-2, keepdim=True)
     flip = image_points.new_tensor((1.0, -1.0))
-    rows = torch.linalg.lstsq(points_mm - centre, (image_points - image_centre) * flip).solution.mT
+    # Normal equations, as what torch.linalg.lstsq answers differs in the last bits from call to call.
+    model, seen = (points_mm - centre).double(), ((image_points - image_centre) * flip).double()
+    rows = torch.linalg.solve(model.mT @ model, model.mT @ seen).mT.to(image_points)
     u, singular, vt = torch.linalg.svd(rows, full_matrices=False)
     scale = singular.mean(-1)
     xy = u @ vt

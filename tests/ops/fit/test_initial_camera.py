@@ -1,6 +1,6 @@
 import torch
 
-from ops.camera import Camera, camera_from_world, project_points
+from ops.camera import Camera, camera_from_world, camera_to_vector, project_points
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
 from ops.rotation import rotation_from_euler
 
@@ -22,3 +22,11 @@ def test_recovers_a_distant_camera_in_any_pose(rng: torch.Generator) -> None:
     far = Camera(found.eye_mm, found.target_mm, found.focal, found.roll)
     error = (project_points(far, batch) - seen).norm(dim=-1)
     assert error.mean() < 0.02
+
+
+def test_the_answer_is_the_same_to_the_last_bit_wherever_its_memory_lies(rng: torch.Generator) -> None:
+    points, seen = torch.randn(1, 51, 3, generator=rng) * 40, torch.rand(1, 51, 2, generator=rng)
+    first = camera_to_vector(initial_camera(points, seen))
+    for size in torch.randint(1, 3000, (300,), generator=rng).tolist():
+        _between = torch.empty(size)
+        assert torch.equal(camera_to_vector(initial_camera(points.clone(), seen.clone())), first)
