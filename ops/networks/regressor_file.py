@@ -73,11 +73,9 @@ def save_regressor(content: RegressorFile, path: Path) -> None:
     """Write a regressor in float16."""
     state = {NETWORK + name: _small(value) for name, value in content.regressor.state_dict().items()}
     probe = {PROBE + name: value.float().contiguous() for name, value in content.probe._asdict().items()}
-    metadata = {
-        "format": FORMAT,
-        "layout": json.dumps(dataclasses.asdict(content.regressor.layout)),
-        "origin": json.dumps(dataclasses.asdict(content.origin)),
-    }
+    description = {"layout": content.regressor.layout, "origin": content.origin}
+    # One entry: safetensors writes several in random order, and a regressor's file would differ from itself.
+    metadata = {FORMAT: json.dumps({name: dataclasses.asdict(value) for name, value in description.items()})}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     save_file(state | probe, partial, metadata=metadata)
@@ -93,15 +91,18 @@ def load_regressor_file(path: Path) -> RegressorFile:
     """
     if not path.is_file():
         raise MissingModelFileError(
-            f"expected a regressor at {path}, found no file; name one that is there, or use --method ganfit"
+            f"expected a regressor at {path}, found no file; name one that is there, train one by "
+            "jobs.train_regressor, or use --method ganfit"
         )
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
+            if FORMAT not in metadata:
+                raise ModelFormatError(
+                    f"expected a description {FORMAT} in {path}, found {', '.join(metadata) or 'none'}"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _assemble(metadata, tensors)
+        return _assemble(json.loads(metadata[FORMAT]), tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, ConfigurationError) as error:
         raise ModelFormatError(f"{path} is not a sound regressor file: {error}") from error
 
@@ -117,7 +118,7 @@ def check_origin(
     layout = content.regressor.layout
     found = (shape.identity_size, shape.expression_size, texture.latent_size)
     expected = (layout.identity, layout.expression, layout.texture)
-    advice = "use the models it was trained with, or --method ganfit"
+    advice = "use the models it was trained with, train one for these by jobs.train_regressor, or use --method ganfit"
     if found != expected:
         raise ConfigurationError(
             f"the regressor {path} answers {expected[0]} identity, {expected[1]} expression and {expected[2]} texture "
@@ -139,8 +140,8 @@ def check_origin(
             )
 
 
-def _assemble(metadata: dict[str, str], tensors: dict[str, Tensor]) -> RegressorFile:
-    layout: dict[str, Any] = json.loads(metadata["layout"])
+def _assemble(description: dict[str, dict[str, Any]], tensors: dict[str, Tensor]) -> RegressorFile:
+    layout = description["layout"]
     layout["taps"] = tuple((int(channels), int(side)) for channels, side in layout["taps"])
     layout["channels"] = tuple(layout["channels"])
     blank = RegressorStart(torch.zeros(68, 2), torch.zeros(8), torch.zeros(9))
@@ -151,7 +152,7 @@ def _assemble(metadata: dict[str, str], tensors: dict[str, Tensor]) -> Regressor
     )
     regressor.requires_grad_(False).eval()
     probe = ModelProbe(*(tensors[PROBE + name] for name in ModelProbe._fields))
-    return RegressorFile(regressor, RegressorOrigin(**json.loads(metadata["origin"])), probe)
+    return RegressorFile(regressor, RegressorOrigin(**description["origin"]), probe)
 
 
 def _small(value: Tensor) -> Tensor:
