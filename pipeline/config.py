@@ -60,7 +60,8 @@ class ReconstructConfig:
         if self.fit.start == "regressor" and bundle.regressor is None:
             raise ConfigurationError(
                 f"the method {self.fit.method} needs a regressor, and the bundle {bundle.name!r} has none: name one "
-                "in a bundle file as `regressor: {kind: fastganfit, path: ..., sha256: ...}`, or use --method ganfit"
+                "in a bundle file as `regressor: {kind: fastganfit, path: ..., sha256: ...}` "
+                "(jobs.train_regressor trains one), or use --method ganfit"
             )
 
     @property

@@ -1,0 +1,121 @@
+"""Train the FastGANFit regressor of a bundle: an aligned face to all parameters at once (Gecer et al. 2021).
+
+    python -m jobs.train_regressor --models ict --input PHOTOS --input OUT --output regressor
+
+learns from faces of a data set (a folder of photos and clips, or a manifest), of a run of jobs.reconstruct, whose fits
+then supervise it, or, with --portraits N, of N people of the face world photographed on the bundle's shape model, whose
+truth is known. The first phase asks for landmarks in their places and for known parameters; the second adds the
+objective of the fit, through the renderer. Needs a bundle whose models are all there.
+
+writes to the output folder settings.json, samples/, checkpoint.pt, metrics.jsonl, training.log (of workers), and at the
+end regressor.json with the score on samples that were held out, and regressor.safetensors,
+which a bundle names as `regressor: {kind: fastganfit, path: ..., sha256: ...}` for --method fastganfit and ganfit++ of
+jobs.reconstruct. The same command continues where it stopped, on the CPU to the last bit.
+
+Exit status: 0 when done, 1 for bad input, a diverged training or a lost worker, 2 when interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ops.errors import ConfigurationError, GanfitError
+
+OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _train(options)
+    except (GanfitError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.train_regressor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--input", type=Path, action="append", default=[], help="a data set or a run of jobs.reconstruct; repeatable")
+    add("--portraits", type=int, default=0, help="people of the face world to photograph (default: none)")
+    add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
+    add("--models", default="ict", help="a bundle's name or YAML file (default: %(default)s)")
+    add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
+    add("--steps", type=int, default=20_000, help="default: %(default)s")
+    add("--batch", type=int, default=32, help="faces a step, over all workers (default: %(default)s)")
+    add("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
+    add("--start-share", type=float, default=0.6, help="share of the steps of the first phase (default: %(default)s)")
+    add("--checkpoint-every", type=int, default=500, help="steps (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the network and the batches (default: %(default)s)")
+    add("--threads", type=int, default=1, help="CPU threads a worker (default: %(default)s)")
+    add("--workers", type=int, default=1, help="Ray Train workers; 0 trains in this process without Ray (default: 1)")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
+    add("--address", help="an existing Ray cluster, such as auto")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    if not options.input and not options.portraits:
+        raise ConfigurationError("expected faces to learn from: give --input or --portraits")
+    if not 0 <= options.start_share <= 1 or min(options.steps, options.batch, options.checkpoint_every) < 1:
+        raise ConfigurationError("expected --start-share in [0, 1], and --steps, --batch and --checkpoint-every >= 1")
+    from ops.training.loop import Schedule
+    from ops.training.regressor import RegressorTrainingConfig
+    from ops.weights.bundle import resolve_bundle
+    from pipeline.cluster import ClusterConfig
+    from pipeline.regressor_samples import sample_input
+    from pipeline.regressor_training import RegressorRun, claim_folder, portrait_set, trained_with
+    from pipeline.training_workers import pick_device, train_on_workers
+
+    absent = [str(path) for path in options.input if not path.exists()]
+    if absent:
+        raise ConfigurationError(f"expected data sets or runs at {', '.join(absent)}, found nothing there")
+    bundle = resolve_bundle(options.models, options.model_dir)
+    device = pick_device(options.device)
+    cluster = ClusterConfig(address=options.address, num_gpus=None if device == "cuda" else 0)
+    output = options.output.absolute()
+    schedule = Schedule(
+        steps=options.steps,
+        batch=options.batch,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        threads=options.threads,
+        checkpoint_every=options.checkpoint_every,
+    )
+    decisive = ("input", "portraits", "steps", "batch", "learning_rate", "start_share", "seed")
+    settings = {name: getattr(options, name) for name in decisive} | {"input": [str(path) for path in options.input]}
+    claim_folder(output, settings | {"models": trained_with(bundle)})
+    sets = [output / "samples" / f"{number:02d}" for number in range(len(options.input))]
+    for source, folder in zip(options.input, sets, strict=True):
+        sample_input(source, folder, bundle, cluster, _say)
+    if options.portraits:
+        sets.append(output / "samples" / "portraits")
+        portrait_set(bundle, sets[-1], options.portraits, _say)
+    run = RegressorRun(
+        bundle=bundle,
+        samples=tuple(sets),
+        output=output,
+        schedule=schedule,
+        config=RegressorTrainingConfig(start_share=options.start_share),
+        device=device,
+    )
+    train_on_workers(run, output, options.workers, cluster, _say)
+    print(f"finished; see {output}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Training a bundle's regressor: in this process, or as one of the workers of Ray Train."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ops.errors import FingerprintMismatchError
+from ops.fit.regression import new_regressor
+from ops.networks.regressor_file import RegressorFile, RegressorOrigin, probe_models, save_regressor
+from ops.training.loop import Schedule
+from ops.training.peers import Peers
+from ops.training.regressor import (
+    RegressorTraining,
+    RegressorTrainingConfig,
+    TrainingFiles,
+    train_regressor,
+)
+from ops.training.regressor_samples import FaceFinder, SampleSet, portrait_samples, write_part
+from ops.weights.bundle import ModelBundle, load_detector, load_landmarks, load_shape
+from pipeline.models import load_fit_models
+from pipeline.training_workers import Say
+
+CHECKPOINT, METRICS, REGRESSOR, REPORT = "checkpoint.pt", "metrics.jsonl", "regressor.safetensors", "regressor.json"
+SETTINGS = "settings.json"
+PORTRAITS_A_PART, PICTURES_EACH = 200, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressorRun:
+    """One training, as every worker gets it; its folders must be visible to all of them."""
+
+    bundle: ModelBundle
+    samples: tuple[Path, ...]
+    """Folders of sample sets."""
+    output: Path
+    schedule: Schedule
+    config: RegressorTrainingConfig = field(default_factory=RegressorTrainingConfig)
+    device: str = "cpu"
+
+    def __call__(self, report: Say, peers: Peers) -> None:
+        """Train from the checkpoint where there is one; the first worker writes regressor.safetensors and its score."""
+        torch.set_num_threads(self.schedule.threads)
+        models = load_fit_models(dataclasses.replace(self.bundle, regressor=None), self.device)
+        torch.manual_seed(self.schedule.seed)
+        training = RegressorTraining(dataclasses.replace(models, regressor=new_regressor(models)), self.config)
+        samples = SampleSet(self.samples)
+        files = TrainingFiles(self.output / CHECKPOINT, self.output / METRICS)
+        score = train_regressor(training, samples, self.schedule, files, report, peers=peers)
+        if peers.rank > 0:
+            return
+        described = {
+            "samples": len(samples),
+            "schedule": dataclasses.asdict(self.schedule),
+            "start_share": self.config.start_share,
+            "held_out": score._asdict(),
+        }
+        origin = RegressorOrigin(bundle=self.bundle.name, models=trained_with(self.bundle), training=described)
+        probe = probe_models(models.shape, models.texture)
+        save_regressor(RegressorFile(training.regressor, origin, probe), self.output / REGRESSOR)
+        text = json.dumps(dataclasses.asdict(origin), indent=2)
+        (self.output / REPORT).write_text(text + "\n", encoding="utf-8")
+        report(f"wrote {self.output / REGRESSOR}: " + ", ".join(f"{k} {v:.3f}" for k, v in score._asdict().items()))
+
+
+def trained_with(bundle: ModelBundle) -> dict[str, dict[str, str | None]]:
+    """Kind and sha256 of the models a regressor learns from, by role."""
+    roles = {role: ref for role, ref in bundle.roles() if ref is not None and role != "regressor"}
+    return {role: {"kind": ref.kind, "sha256": ref.sha256} for role, ref in roles.items()}
+
+
+def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Write down what decides a training in its folder, or see that the folder holds the same training.
+
+    Raises:
+        FingerprintMismatchError: it holds another one.
+    """
+    wanted: dict[str, Any] = json.loads(json.dumps(settings))
+    path = folder / SETTINGS
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        return
+    there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"{key}: {there.get(key)} before, {wanted[key]} now" for key in wanted if there.get(key) != wanted[key]]
+    if changed:
+        raise FingerprintMismatchError(
+            f"{folder} holds another training ({'; '.join(changed)}): give its settings again, or another --output"
+        )
+
+
+def portrait_set(bundle: ModelBundle, folder: Path, people: int, say: Say) -> None:
+    """Photograph people of the face world on the bundle's shape model, those who are not there yet."""
+    shape = load_shape(bundle.shape)
+    finder = FaceFinder(load_detector(bundle.detector), load_landmarks(bundle.landmarks))
+    for first in range(0, people, PORTRAITS_A_PART):
+        part = folder / f"{first // PORTRAITS_A_PART:05d}"
+        if part.is_dir():
+            continue
+        last = min(first + PORTRAITS_A_PART, people)
+        samples = portrait_samples(shape, finder, range(first, last), PICTURES_EACH)
+        if samples is not None:
+            write_part(part, samples)
+            say(f"photographed {last} of {people} people, found {len(samples.seeds)} faces in the last")
