@@ -8,9 +8,10 @@ generator.safetensors, which a bundle names as `texture: {kind: gan, path: ..., 
 continues an interrupted training where it was, on the CPU to the last bit. `jobs.fit_texture` compares the result with
 a PCA.
 
-Presets: cpu-small (64 px, narrow networks), 1gpu-256 (256 px, at most 192 channels), 8gpu-512 (the published networks
-and schedule). --start-steps N regresses the maps from codes before the adversarial phase: a short
-cut for small machines; give --first-side with it, so that the critic's schedule begins at that level.
+Presets: cpu-small (64 px, narrow networks), cpu-128 (128 px, levels that add to a linear image), 1gpu-256 (256 px, at
+most 192 channels), 8gpu-512 (the published networks and schedule). --start-steps N regresses the maps from codes before
+the adversarial phase: a short cut for small machines, without which the linear image of cpu-128 starts empty; give
+--first-side with it, so that the critic's schedule begins at that level.
 
 Exit status: 0 when done or out of time, 1 for bad input, a diverged training or a lost worker, 2 when interrupted.
 """
@@ -48,7 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--maps", type=Path, required=True, help="folder of square PNG or JPEG maps, or a Parquet file with column uri")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
-    add("--preset", choices=["cpu-small", "1gpu-256", "8gpu-512"], default="cpu-small", help="default: %(default)s")
+    add(
+        "--preset",
+        choices=["cpu-small", "cpu-128", "1gpu-256", "8gpu-512"],
+        default="cpu-small",
+        help="default: %(default)s",
+    )
     add("--latent-size", type=int, default=512, help="length of the latent vector (default: %(default)s)")
     add("--images", type=int, help="real images of every fading and every stable phase (default: the preset's)")
     add("--first-side", type=int, default=4, help="level the schedule begins at (default: %(default)s)")
@@ -86,7 +92,7 @@ def _train(options: argparse.Namespace) -> None:
         raise ConfigurationError(f"{options.maps} is drawn on {source.uv_layout}, not on {options.uv_layout}")
     training = TextureTraining(
         schedule=schedule,
-        maps=load_or_decode_maps(source, schedule.size.sides, options.output / "maps", _say),
+        maps=load_or_decode_maps(source, schedule.size.generator_sides, options.output / "maps", _say),
         run=GanRun(
             folder=options.output,
             uv_layout=layout,

@@ -15,11 +15,9 @@ from ops.training.loop import Schedule
 from ops.training.peers import Peers
 from ops.training.texture_gan import Anchor, GanTraining
 from ops.training.texture_maps import TextureMaps
-from ops.training.texture_start import StartSettings, train_start
+from ops.training.texture_start import train_start
 
 START_DIR, START_FILE, CODES_FILE = "start", "generator.safetensors", "codes.safetensors"
-START_SETTINGS = StartSettings(detail_weight=0.5)
-START_BATCH, START_RATE = 16, 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +36,7 @@ class TextureTraining:
         """Train as one of the given peers."""
         folder, anchor = self.run.folder / START_DIR, None
         if self.started:
-            anchor = Anchor(codes=load_file(folder / CODES_FILE)["codes"].float(), settings=START_SETTINGS)
+            anchor = Anchor(codes=load_file(folder / CODES_FILE)["codes"].float())
         gan = GanTraining(self.schedule, device=self.device, peers=peers, anchor=anchor)
         if self.started:
             gan.start_from(load_gan_texture(folder / START_FILE).generator)
@@ -51,8 +49,14 @@ def supervised_start(training: TextureTraining, steps: int, report: Callable[[st
     if not (folder / CODES_FILE).is_file():
         torch.manual_seed(training.schedule.seed)
         generator = Generator(training.schedule.size)
+        settings = training.schedule.start
         schedule = Schedule(
-            steps=steps, batch=START_BATCH, learning_rate=START_RATE, weight_decay=0.0, seed=training.schedule.seed
+            steps=steps,
+            batch=settings.batch,
+            learning_rate=settings.learning_rate,
+            weight_decay=0.0,
+            seed=training.schedule.seed,
+            checkpoint_every=100,
         )
         codes = train_start(
             generator,
@@ -60,7 +64,7 @@ def supervised_start(training: TextureTraining, steps: int, report: Callable[[st
             schedule,
             folder / "checkpoint.pt",
             report,
-            settings=START_SETTINGS,
+            settings=settings,
             resume=True,
         )
         write_start(generator, codes, training, f"{steps} steps of regression from codes")

@@ -45,7 +45,7 @@ class GanTexture:
     @property
     def levels(self) -> tuple[int, ...]:
         """Sides with a to-colour layer, from 32 texels on (the only one of a smaller generator), ascending."""
-        sides = self.generator.size.sides
+        sides = self.generator.size.generator_sides
         return tuple(side for side in sides if side >= SMALLEST_LEVEL) or sides[-1:]
 
     def __call__(
@@ -82,7 +82,7 @@ def calibrate_levels(generator: Generator, seed: int = 0) -> None:
     Progressive training leaves them as they were when their level was the largest, and the layers below have moved
     since. A linear least-squares fit over random latent vectors makes every level a preview of the last.
     """
-    sides = generator.size.sides
+    sides = generator.size.generator_sides
     device = generator.start.dense.weight.device
     random = torch.Generator().manual_seed(seed)
     latents = pixel_norm(torch.randn(CALIBRATION_IMAGES, generator.size.latent_size, generator=random)).to(device)
@@ -95,6 +95,8 @@ def calibrate_levels(generator: Generator, seed: int = 0) -> None:
             wanted = {sides[-1]: images}
             for side in reversed(sides[:-1]):
                 wanted[side] = shrink(wanted[2 * side])
+            if generator.linear is not None:
+                wanted = {side: image - generator.linear(onto_ball(part), side) for side, image in wanted.items()}
             for level, features in enumerate(generator.features(part, len(sides) - 2)):
                 rows = features.double().movedim(1, -1).flatten(0, -2)
                 rows = torch.cat((rows, torch.ones_like(rows[:, :1])), 1)

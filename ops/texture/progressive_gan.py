@@ -20,6 +20,8 @@ LEAK = 0.2
 PIXEL_NORM_EPSILON = 1e-8
 DEVIATION_GROUP = 4
 """Images whose deviation from each other the discriminator sees."""
+LINEAR_UNIT = 0.01
+"""Colour a parameter of the linear image stands for: it learns as much slower as it has more of them at work."""
 Resampling = Literal["none", "up", "down"]
 
 
@@ -34,6 +36,13 @@ class GanSize:
     """An image of side s has min(2 channel_base / s, channel_limit) feature channels."""
     channel_limit: int = 512
     image_channels: int = 3
+    start_side: int = SMALLEST_SIDE
+    """Side of the images the generator's dense layer draws, its smallest level; 4 is the published one."""
+    place_bias: bool = False
+    """Whether the generator has biases for every texel of every level, not the published ones for every channel only.
+    UV maps are aligned: what every face has in one place need not be found anew from the latent vector."""
+    linear_side: int = 0
+    """Side of an image linear in the latent vector that the generator's levels add to; 0, as published, for none."""
 
     def __post_init__(self) -> None:
         side = self.resolution
@@ -43,11 +52,20 @@ class GanSize:
             )
         if min(self.latent_size, self.channel_limit, self.image_channels) < 1 or 2 * self.channel_base < side:
             raise ConfigurationError(f"expected at least one channel everywhere, got {self}")
+        if self.start_side not in self.sides or self.linear_side not in (0, *self.sides):
+            raise ConfigurationError(
+                f"expected start_side and linear_side among {self.sides}, got {self.start_side}, {self.linear_side}"
+            )
 
     @property
     def sides(self) -> tuple[int, ...]:
         """Sides of all levels, ascending."""
         return tuple(2**k for k in range(2, self.resolution.bit_length()))
+
+    @property
+    def generator_sides(self) -> tuple[int, ...]:
+        """Sides of the generator's levels, ascending."""
+        return tuple(side for side in self.sides if side >= self.start_side)
 
     def channels(self, side: int) -> int:
         """Feature channels of images of this side."""
@@ -160,26 +178,62 @@ def onto_ball(latent: Float[Tensor, "image latent"]) -> Float[Tensor, "image lat
 class _GeneratorBlock(nn.Module):
     """Two convolutions, the first one doubling the side, each followed by leaky ReLU and pixel norm."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, side: int, *, place_bias: bool) -> None:
         super().__init__()
         self.conv0 = EqualisedConv(inputs, outputs, 3, resampling="up")
         self.conv1 = EqualisedConv(outputs, outputs, 3)
+        self.place = nn.Parameter(torch.zeros(outputs, side, side)) if place_bias else None
 
     def forward(self, features: Tensor) -> Tensor:
-        return _activate(self.conv1(_activate(self.conv0(features))))
+        features = self.conv0(features)
+        if self.place is not None:
+            features = features + self.place
+        return _activate(self.conv1(_activate(features)))
 
 
 class _GeneratorStart(nn.Module):
-    """Latent vector to 4 x 4 features."""
+    """Latent vector to the features of the smallest level."""
 
-    def __init__(self, latent_size: int, channels: int) -> None:
+    def __init__(self, latent_size: int, channels: int, side: int, *, place_bias: bool) -> None:
         super().__init__()
-        self.dense = EqualisedLinear(latent_size, 16 * channels, math.sqrt(2) / 4, shared_bias=16)
+        shared_bias = 1 if place_bias else side**2
+        self.dense = EqualisedLinear(latent_size, side**2 * channels, math.sqrt(2) / 4, shared_bias)
         self.conv = EqualisedConv(channels, channels, 3)
+        self.side = side
 
     def forward(self, latent: Tensor) -> Tensor:
-        features = self.dense(latent).unflatten(1, (-1, SMALLEST_SIDE, SMALLEST_SIDE))
+        features = self.dense(latent).unflatten(1, (-1, self.side, self.side))
         return _activate(self.conv(_activate(features)))
+
+
+class LinearImage(nn.Module):
+    """An image linear in the latent vector, such as principal components draw it, brought to any side."""
+
+    def __init__(self, size: GanSize) -> None:
+        super().__init__()
+        side, channels = size.linear_side, size.image_channels
+        self.mean = nn.Parameter(torch.zeros(channels, side, side))
+        """In units of `LINEAR_UNIT`, as the basis."""
+        self.basis = nn.Parameter(torch.zeros(size.latent_size, channels, side, side))
+
+    @torch.no_grad()
+    def assign(
+        self, mean: Float[Tensor, "channel side side"], basis: Float[Tensor, "latent channel side side"]
+    ) -> None:
+        """Take over a mean image and the offset of one unit of every latent value."""
+        self.mean.copy_(mean / LINEAR_UNIT)
+        self.basis.copy_(basis / LINEAR_UNIT)
+
+    def forward(self, latent: Float[Tensor, "image latent"], side: int) -> Float[Tensor, "image channel side side"]:
+        """Averaged down or enlarged bilinearly to `side`."""
+        stored = torch.addmm(self.mean.flatten(), latent, self.basis.flatten(1)).unflatten(1, self.mean.shape)
+        drawn = LINEAR_UNIT * stored
+        own = drawn.shape[-1]
+        if side < own:
+            return functional.avg_pool2d(drawn, own // side)
+        if side == own:
+            return drawn
+        return functional.interpolate(drawn, size=(side, side), mode="bilinear", align_corners=False)
 
 
 class Generator(nn.Module):
@@ -188,10 +242,17 @@ class Generator(nn.Module):
     def __init__(self, size: GanSize) -> None:
         super().__init__()
         self.size = size
-        sides = size.sides
-        self.start = _GeneratorStart(size.latent_size, size.channels(sides[0]))
-        self.blocks = nn.ModuleList(_GeneratorBlock(size.channels(s // 2), size.channels(s)) for s in sides[1:])
+        sides = size.generator_sides
+        self.start = _GeneratorStart(size.latent_size, size.channels(sides[0]), sides[0], place_bias=size.place_bias)
+        self.blocks = nn.ModuleList(
+            _GeneratorBlock(size.channels(s // 2), size.channels(s), s, place_bias=size.place_bias) for s in sides[1:]
+        )
         self.to_colour = nn.ModuleList(EqualisedConv(size.channels(s), size.image_channels, 1, 1.0) for s in sides)
+        self.linear: LinearImage | None = None
+        if size.linear_side:
+            self.linear = LinearImage(size)
+            for layer in self.to_colour:
+                nn.init.zeros_(cast(EqualisedConv, layer).weight)
 
     def forward(
         self, latent: Float[Tensor, "image latent"], side: int | None = None, share: float = 1.0
@@ -201,15 +262,19 @@ class Generator(nn.Module):
         Raises:
             ConfigurationError: a side that is none of the levels'.
         """
-        level = level_of(self.size, side)
+        level = level_of(self.size.generator_sides, side)
         features = self.features(latent, level)
-        image: Tensor = self.to_colour[level](features[level])
+        image = self._image(latent, features, level)
         if share >= 1 or level == 0:
             return image
-        return fade(self.to_colour[level - 1](features[level - 1]), image, share)
+        return fade(self._image(latent, features, level - 1), image, share)
+
+    def _image(self, latent: Tensor, features: list[Tensor], level: int) -> Tensor:
+        image: Tensor = self.to_colour[level](features[level])
+        return image if self.linear is None else image + self.linear(onto_ball(latent), image.shape[-1])
 
     def features(self, latent: Float[Tensor, "image latent"], level: int) -> list[Tensor]:
-        """Features of all levels up to this one, 0 being the 4 x 4 level."""
+        """Features of all levels up to this one, 0 being the smallest level."""
         features: list[Tensor] = [self.start(onto_ball(latent))]
         for block in self.blocks[:level]:
             features.append(block(features[-1]))
@@ -261,7 +326,7 @@ class Discriminator(nn.Module):
         Raises:
             ConfigurationError: images of a side that is none of the levels'.
         """
-        level = level_of(self.size, images.shape[-1])
+        level = level_of(self.size.sides, images.shape[-1])
         features = _leaky(self.from_colour[level](images))
         if level:
             features = self.blocks[level - 1](features)
@@ -272,17 +337,17 @@ class Discriminator(nn.Module):
         return self.end(features)
 
 
-def level_of(size: GanSize, side: int | None) -> int:
-    """Index of the level with images of this side, 0 for 4 x 4; None stands for the last.
+def level_of(sides: tuple[int, ...], side: int | None) -> int:
+    """Index of the level with images of this side, 0 for the smallest; None stands for the last.
 
     Raises:
         ConfigurationError: no level has this side.
     """
     if side is None:
-        return len(size.sides) - 1
-    if side not in size.sides:
-        raise ConfigurationError(f"expected a texture level among {size.sides}, got {side}")
-    return size.sides.index(side)
+        return len(sides) - 1
+    if side not in sides:
+        raise ConfigurationError(f"expected a texture level among {sides}, got {side}")
+    return sides.index(side)
 
 
 def parameter_count(network: nn.Module, *, last_colour_only: bool = False) -> int:

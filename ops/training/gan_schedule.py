@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ops.errors import ConfigurationError
 from ops.texture.progressive_gan import SMALLEST_SIDE, GanSize, gan_size
+from ops.training.texture_start import StartSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,14 @@ class GanSchedule:
     seed: int = 0
     metrics_images: int = 512
     """Real and generated images that the sliced Wasserstein distance compares."""
+    start: StartSettings = StartSettings(detail_weight=0.5)  # noqa: RUF009 - frozen
+    """Of a supervised start, and of what keeps the generator at it."""
+    anchor_weight: float = 10.0
+    """Of the loss of maps drawn from their codes, after a supervised start."""
 
     def __post_init__(self) -> None:
         sides = tuple(level.side for level in self.levels)
-        if not sides or sides != self.size.sides[-len(sides) :]:
+        if not sides or sides != self.size.generator_sides[-len(sides) :]:
             raise ConfigurationError(
                 f"expected the schedule's levels to double up to {self.size.resolution}, got {sides}"
             )
@@ -98,11 +103,11 @@ def grown(
         LevelPlan(
             side=side,
             minibatch=minibatches[side],
-            fade_images=0 if side == first_side else images,
+            fade_images=0 if side == max(first_side, size.start_side) else images,
             stable_images=images,
             learning_rate=rates.get(side, 1e-3),
         )
-        for side in size.sides
+        for side in size.generator_sides
         if side >= first_side
     )
 
@@ -115,8 +120,10 @@ def gan_preset(
     `images` replaces the number of images of every phase; `first_side` leaves out the levels below it, for a generator
     that has had a supervised start.
 
-    cpu-small: 64 px, narrow, for two cores. 1gpu-256: 256 px, at most 192 channels, so that a generator with 100 latent
-    values takes under 8 MB. 8gpu-512: the published networks and schedule at 512 px.
+    cpu-small: 64 px, narrow, for two cores. cpu-128: 128 px for one core, far from the published networks: a linear
+    image of 64 px from the supervised start, to which four narrow levels with biases for every texel add. 1gpu-256:
+    256 px, at most 192 channels, so that a generator with 100 latent values takes under 8 MB. 8gpu-512: the published
+    networks and schedule at 512 px.
 
     Raises:
         ConfigurationError: no such preset.
@@ -130,6 +137,29 @@ def gan_preset(
             penalty_every=4,
             checkpoint_every=200,
             sample_every=500,
+        )
+    if name == "cpu-128":
+        size = GanSize(
+            resolution=128,
+            latent_size=latent_size,
+            channel_base=1024,
+            channel_limit=64,
+            start_side=16,
+            place_bias=True,
+            linear_side=64,
+        )
+        minibatches = {16: 16, 32: 16, 64: 8, 128: 8}
+        return GanSchedule(
+            size=size,
+            levels=grown(size, images=images or 4_000, minibatches=minibatches, first_side=first_side),
+            penalty_every=2,
+            average_decay=0.99,
+            checkpoint_every=50,
+            report_every=20,
+            sample_every=250,
+            metrics_images=128,
+            start=StartSettings(level_ends=(0.1,), detail_weight=0.6),
+            anchor_weight=100.0,
         )
     if name == "1gpu-256":
         size = GanSize(resolution=256, latent_size=latent_size, channel_base=4096, channel_limit=192)
@@ -151,4 +181,4 @@ def gan_preset(
             checkpoint_every=5000,
             sample_every=5000,
         )
-    raise ConfigurationError(f"expected a preset out of 1gpu-256, 8gpu-512 and cpu-small, got {name!r}")
+    raise ConfigurationError(f"expected a preset out of 1gpu-256, 8gpu-512, cpu-128 and cpu-small, got {name!r}")

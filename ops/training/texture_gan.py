@@ -20,7 +20,7 @@ from ops.texture.progressive_gan import Discriminator, Generator, average_into, 
 from ops.training.gan_schedule import GanSchedule, LevelPlan, Position
 from ops.training.peers import Peers
 from ops.training.texture_maps import TextureMaps
-from ops.training.texture_start import StartSettings, drawing_loss
+from ops.training.texture_start import drawing_loss
 
 BETAS = (0.0, 0.99)
 LATENT_STREAM, CRITIC_LATENT_STREAM, MIX_STREAM = 1, 2, 3
@@ -40,11 +40,9 @@ class StepReport(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor:
-    """Codes of the maps from a supervised start: the generator keeps drawing each map from its code."""
+    """Codes of the maps from a supervised start: the critic compares each map with what the generator draws from it."""
 
     codes: Float[Tensor, "map latent"]
-    weight: float = 10.0
-    settings: StartSettings = StartSettings()  # noqa: RUF009 - frozen
 
 
 class GanTraining:
@@ -106,7 +104,7 @@ class GanTraining:
             self.peers.rank :: self.peers.count
         ]
         real = fade_images(maps.batch(plan.side, numbers).to(self.device), share)
-        estimate, slope = self._critic_step(real, plan, share)
+        estimate, slope = self._critic_step(real, numbers, plan, share)
         generator_loss, anchor_loss = self._generator_step(real, numbers, plan, share)
         average_into(self.average, self.generator, self.schedule.average_decay)
         for value in (estimate, generator_loss, anchor_loss):
@@ -129,10 +127,12 @@ class GanTraining:
                 f"losses or parameters stopped being finite by step {self.step_number} ({self.shown} images)"
             )
 
-    def latents(self, count: int, stream: int) -> Float[Tensor, "image latent"]:
-        """Latent vectors of this step on this worker, on the sphere."""
+    def latents(self, numbers: Int64[np.ndarray, " image"], stream: int) -> Float[Tensor, "image latent"]:
+        """Latent vectors of this step on this worker: on the sphere, or the codes of the maps of these numbers."""
+        if self.anchor is not None:
+            return self.anchor.codes[torch.from_numpy(numbers)].to(self.device)
         random = self._random(stream)
-        return pixel_norm(torch.randn(count, self.schedule.size.latent_size, generator=random)).to(self.device)
+        return pixel_norm(torch.randn(len(numbers), self.schedule.size.latent_size, generator=random)).to(self.device)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; the one before it is kept beside it."""
@@ -190,7 +190,11 @@ class GanTraining:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
 
     def _critic_step(
-        self, real: Float[Tensor, "image channel side side"], plan: LevelPlan, share: float
+        self,
+        real: Float[Tensor, "image channel side side"],
+        numbers: Int64[np.ndarray, " image"],
+        plan: LevelPlan,
+        share: float,
     ) -> tuple[Tensor, Tensor]:
         """Returns the critic's estimate of the distance and its slope."""
         every = self.schedule.penalty_every
@@ -198,7 +202,7 @@ class GanTraining:
         self.critic_optimiser.zero_grad(set_to_none=True)
         with self._autocast():
             with torch.no_grad():
-                fake = self.generator(self.latents(len(real), CRITIC_LATENT_STREAM), plan.side, share).float()
+                fake = self.generator(self.latents(numbers, CRITIC_LATENT_STREAM), plan.side, share).float()
             real_score, fake_score = self.critic(real, share).float(), self.critic(fake, share).float()
         estimate = real_score.mean() - fake_score.mean()
         loss = self.schedule.drift_weight * real_score.square().mean() - estimate
@@ -223,16 +227,12 @@ class GanTraining:
         self.critic.requires_grad_(requires_grad=False)
         self.generator_optimiser.zero_grad(set_to_none=True)
         with self._autocast():
-            fake = self.generator(self.latents(len(real), LATENT_STREAM), plan.side, share)
+            fake = self.generator(self.latents(numbers, LATENT_STREAM), plan.side, share)
             adversarial = -self.critic(fake, share).float().mean()
         anchor_loss = torch.zeros_like(adversarial)
         if self.anchor is not None:
-            codes = self.anchor.codes[torch.from_numpy(numbers)].to(self.device)
-            with self._autocast():
-                drawn = self.generator(codes, plan.side, share)
-            anchor_loss = drawing_loss(drawn.float(), real, self.anchor.settings)
-        weight = 0.0 if self.anchor is None else self.anchor.weight
-        (adversarial + weight * anchor_loss).backward()
+            anchor_loss = drawing_loss(fake.float(), real, self.schedule.start)
+        (adversarial + self.schedule.anchor_weight * anchor_loss).backward()
         self.peers.mean_gradients(self.generator)
         self.generator_optimiser.step()
         return adversarial.detach(), anchor_loss.detach()

@@ -1,8 +1,9 @@
 """The supervised start of a texture generator: regress maps from codes before any critic judges them.
 
-Codes begin as the whitened principal components of the maps and are trained along with the generator (generative latent
-optimisation, Bojanowski et al. 2018), first on small levels, then on larger ones. What remains for the adversarial
-phase is the detail no regression finds. This is a short cut for small machines, and no part of the published training.
+Codes are the whitened principal components of the maps: what is regressed from them holds for maps not seen, too,
+whose codes are found the same way. Small levels come first, then larger ones; a generator's linear image begins as the
+principal components themselves. What remains for the adversarial phase is the detail no regression finds. This is a
+short cut for small machines, and no part of the published training.
 """
 
 from collections.abc import Callable
@@ -15,14 +16,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ops.texture.pca import fit_pca_texture
+from ops.texture.pca import PcaTexture, fit_pca_texture
 from ops.texture.progressive_gan import Generator, fade_images
 from ops.training.loop import Schedule, run_training
 from ops.training.texture_maps import TextureMaps
 
 CODE_SIDE = 64
-CODE_MAPS = 1500
-"""Maps whose principal components the first codes are."""
+CODE_MAPS = 4000
+"""Maps whose principal components the codes are, at most."""
+CODE_DEVIATION = 0.7
+"""Of every code's values: most codes lie inside the ball that latent vectors are kept in."""
 CHUNK = 200
 FADE_SHARE = 0.25
 """Part of a level's time in which it fades in."""
@@ -34,20 +37,26 @@ class StartSettings:
     """What the supervised phase minimises, and when it goes to the next level."""
 
     level_ends: tuple[float, ...] = (0.04, 0.12, 0.35)
-    """Progress at which the generator leaves each of its levels below the largest; the largest four train."""
+    """Progress at which the generator leaves each of its levels below the largest; no smaller ones train."""
     gradient_weight: float = 1.0
     """Of the mean absolute difference of neighbouring texels' differences."""
     detail_weight: float = 0.0
     """Of the mean difference of the local strength of detail: how much there is, wherever it lies."""
+    batch: int = 16
+    """Maps of a step."""
+    learning_rate: float = 1e-2
+    """At most."""
 
 
 class _Coded(nn.Module):
     """A generator and one code for every map."""
 
-    def __init__(self, generator: Generator, codes: Tensor) -> None:
+    codes: Tensor
+
+    def __init__(self, generator: Generator, codes: Float[Tensor, "map latent"]) -> None:
         super().__init__()
         self.generator = generator
-        self.codes = nn.Parameter(codes)
+        self.register_buffer("codes", codes)
 
 
 def train_start(
@@ -62,9 +71,12 @@ def train_start(
 ) -> Float[Tensor, "map latent"]:
     """Train a generator to draw every map from its code; returns the codes."""
     settings = settings or StartSettings()
-    sides = generator.size.sides
-    first = 0.05 * torch.randn(maps.count, generator.size.latent_size)
-    coded = _Coded(generator, first if resume and checkpoint.is_file() else principal_codes(maps, first))
+    sides = generator.size.generator_sides
+    if resume and checkpoint.is_file():
+        codes = torch.empty(maps.count, generator.size.latent_size)
+    else:
+        codes = start_from_components(generator, maps)
+    coded = _Coded(generator, codes)
 
     def step_loss(step: int, progress: float) -> Tensor:
         side, share = start_level(sides, progress, settings)
@@ -74,7 +86,7 @@ def train_start(
         return drawing_loss(found, target, settings)
 
     run_training(coded, step_loss, schedule, checkpoint, report, resume=resume)
-    return coded.codes.detach()
+    return coded.codes
 
 
 def start_level(sides: tuple[int, ...], progress: float, settings: StartSettings) -> tuple[int, float]:
@@ -111,19 +123,38 @@ def detail_strength(images: Float[Tensor, "image 3 side side"]) -> Float[Tensor,
     return (functional.avg_pool2d(detail.square(), window, window // 2) + 1e-5).sqrt()
 
 
-def principal_codes(maps: TextureMaps, spare: Float[Tensor, "map latent"]) -> Float[Tensor, "map latent"]:
-    """Whitened principal components of the maps; columns beyond what the maps can fill keep the values of `spare`."""
-    side = min(CODE_SIDE, maps.sides[-1])
-    step = -(-maps.count // CODE_MAPS)
-    numbers = np.arange(0, maps.count, step)
-    modes = min(spare.shape[1], len(numbers) - 1)
-    samples = maps.batch(side, numbers)
-    pca = fit_pca_texture(samples, torch.ones(side, side), mode_count=modes, uv_layout="", gram_level=side)
-    basis = pca.basis.flatten(1)
-    solve = torch.linalg.pinv(basis.mT.double()).float()
+def start_from_components(generator: Generator, maps: TextureMaps) -> Float[Tensor, "map latent"]:
+    """The codes of all maps; a linear image of the generator becomes their principal components."""
+    latent_size, linear = generator.size.latent_size, generator.linear
+    pca = principal_components(maps, generator.size.linear_side or CODE_SIDE, latent_size)
+    if linear is not None:
+        basis = torch.zeros_like(linear.basis)
+        basis[: pca.latent_size] = pca.basis / CODE_DEVIATION
+        linear.assign(pca.mean, basis)
+    return CODE_DEVIATION * principal_codes(maps, pca, 0.05 * torch.randn(maps.count, latent_size))
+
+
+def principal_components(maps: TextureMaps, side: int, modes: int) -> PcaTexture:
+    """Of the maps in [-1, 1], averaged to at most `side`; no more modes than the maps can fill."""
+    side = min(side, maps.sides[-1])
+    numbers = np.arange(0, maps.count, -(-maps.count // CODE_MAPS))
+    return fit_pca_texture(
+        maps.batch(side, numbers),
+        torch.ones(side, side),
+        mode_count=min(modes, len(numbers) - 1),
+        uv_layout="",
+        gram_level=side,
+    )
+
+
+def principal_codes(
+    maps: TextureMaps, pca: PcaTexture, spare: Float[Tensor, "map latent"]
+) -> Float[Tensor, "map latent"]:
+    """Whitened principal components of the maps; columns beyond the modes keep the values of `spare`."""
+    solve = torch.linalg.pinv(pca.basis.flatten(1).mT.double()).float()
     codes = spare.clone()
     for start in range(0, maps.count, CHUNK):
         chosen = np.arange(start, min(start + CHUNK, maps.count))
-        offsets = (maps.batch(side, chosen) - pca.mean).flatten(1)
-        codes[start : start + CHUNK, :modes] = offsets @ solve.mT
+        offsets = (maps.batch(pca.resolution, chosen) - pca.mean).flatten(1)
+        codes[start : start + CHUNK, : pca.latent_size] = offsets @ solve.mT
     return codes

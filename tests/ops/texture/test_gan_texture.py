@@ -61,6 +61,20 @@ def test_calibrated_levels_are_previews_of_the_last(texture: GanTexture) -> None
     torch.testing.assert_close(shrink(generator(latents)), wanted)
 
 
+def test_calibrated_levels_add_to_the_linear_image() -> None:
+    """All that the last level shows is the linear image: the lower levels show it averaged down, and add nothing."""
+    torch.manual_seed(0)
+    size = GanSize(resolution=64, latent_size=5, channel_base=256, channel_limit=12, start_side=16, linear_side=64)
+    generator = freeze(Generator(size))
+    assert generator.linear is not None
+    generator.linear.assign(torch.randn(3, 64, 64), torch.randn(5, 3, 64, 64))
+    with torch.no_grad():
+        generator.to_colour[1].weight.normal_()
+    calibrate_levels(generator)
+    latents = 0.5 * torch.randn(2, 5)
+    torch.testing.assert_close(generator(latents, 32), shrink(generator(latents)), atol=1e-4, rtol=0)
+
+
 def test_file_keeps_the_model_and_its_description(texture: GanTexture, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "texture.safetensors"
     save_gan_texture(texture, path)

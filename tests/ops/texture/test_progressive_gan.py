@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ from ops.texture.progressive_gan import (
 )
 
 SMALL = GanSize(resolution=32, latent_size=6, channel_base=64, channel_limit=12)
+ALIGNED = replace(SMALL, start_side=8, place_bias=True, linear_side=16)
+"""For aligned maps: a later start, biases for every texel, and a linear image the levels add to."""
 
 
 def test_parameter_counts_are_the_published_networks() -> None:
@@ -41,7 +44,18 @@ def test_channels_by_side_and_width() -> None:
     assert [quarter.channels(side) for side in quarter.sides] == [128, 128, 128, 128, 64, 32, 16, 8]
 
 
-@pytest.mark.parametrize("wrong", [{"resolution": 48}, {"resolution": 2}, {"resolution": 2048}, {"channel_base": 64}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"resolution": 48},
+        {"resolution": 2},
+        {"resolution": 2048},
+        {"channel_base": 64},
+        {"start_side": 1024},
+        {"start_side": 6},
+        {"linear_side": 3},
+    ],
+)
 def test_impossible_sizes_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError):
         GanSize(**wrong)
@@ -121,6 +135,62 @@ def test_generator_fades_from_the_level_below(rng: torch.Generator) -> None:
         torch.testing.assert_close(generator(latents, side, 0.3), 0.7 * below + 0.3 * own)
     outside = pixel_norm(latents)
     torch.testing.assert_close(generator(2 * outside), generator(5 * outside), atol=1e-4, rtol=0)
+
+
+def test_levels_begin_at_the_start_side(rng: torch.Generator) -> None:
+    torch.manual_seed(0)
+    generator, latents = Generator(ALIGNED), torch.randn(2, 6, generator=rng)
+    assert ALIGNED.generator_sides == (8, 16, 32)
+    assert [generator(latents, side).shape[-1] for side in ALIGNED.generator_sides] == [8, 16, 32]
+    with pytest.raises(ConfigurationError, match=r"among \(8, 16, 32\), got 4"):
+        generator(latents, 4)
+    assert Discriminator(ALIGNED)(generator(latents)).shape == (2,)
+
+
+def test_only_biases_of_places_tell_places_apart_at_the_latent_zero() -> None:
+    """Away from the padding at the border, which tells places apart in any generator."""
+    torch.manual_seed(0)
+    latents = torch.zeros(1, 6)
+    for place_bias in (False, True):
+        generator = Generator(replace(SMALL, start_side=32, place_bias=place_bias))
+        with torch.no_grad():
+            generator.start.dense.bias.normal_()
+            inner = generator(latents)[..., 2:-2, 2:-2]
+        assert (float(inner.std(dim=(2, 3)).max()) > 0.1) == place_bias
+
+
+def test_a_new_generator_draws_its_linear_image(rng: torch.Generator) -> None:
+    torch.manual_seed(0)
+    generator = Generator(ALIGNED)
+    mean, basis = torch.randn(3, 16, 16, generator=rng), torch.randn(6, 3, 16, 16, generator=rng)
+    assert generator.linear is not None
+    generator.linear.assign(mean, basis)
+    inside = torch.tensor([[0.5, -1.0, 0.0, 0.2, 0.0, 1.0]])
+    expected = mean + torch.einsum("il,lchw->ichw", inside, basis)
+    torch.testing.assert_close(generator(inside, 16), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(generator(inside, 8), shrink(expected), atol=1e-4, rtol=0)
+    torch.testing.assert_close(generator(10 * inside), generator(20 * inside), atol=1e-4, rtol=0)
+
+
+def test_a_linear_image_is_enlarged_bilinearly() -> None:
+    generator = Generator(ALIGNED)
+    assert generator.linear is not None
+    ramp = torch.arange(16.0).expand(3, 16, 16)
+    generator.linear.assign(ramp, torch.zeros(6, 3, 16, 16))
+    drawn = generator(torch.zeros(1, 6))[0, 0, 7]
+    torch.testing.assert_close(drawn[1:-1], torch.arange(0.25, 15.0, 0.5))
+
+
+def test_levels_add_to_the_linear_image(rng: torch.Generator) -> None:
+    torch.manual_seed(0)
+    generator, latents = Generator(ALIGNED), 0.5 * torch.randn(2, 6, generator=rng)
+    assert generator.linear is not None
+    with torch.no_grad():
+        generator.to_colour[-1].weight.normal_()
+        generator.linear.mean.normal_()
+        whole, linear = generator(latents), generator.linear(onto_ball(latents), 32)
+        generator.linear.mean.zero_()
+    torch.testing.assert_close(whole - linear, generator(latents), atol=1e-5, rtol=0)
 
 
 def test_critic_fades_from_the_level_below(rng: torch.Generator) -> None:

@@ -35,7 +35,7 @@ def test_the_published_schedule() -> None:
     assert schedule.penalty_every == 1
 
 
-@pytest.mark.parametrize("name", ["cpu-small", "1gpu-256"])
+@pytest.mark.parametrize("name", ["cpu-small", "cpu-128", "1gpu-256"])
 def test_presets_fit_what_may_ship(name: str) -> None:
     assert 2 * parameter_count(Generator(gan_preset(name, latent_size=100).size)) < 8e6
 
@@ -43,6 +43,11 @@ def test_presets_fit_what_may_ship(name: str) -> None:
 def test_a_later_first_side_does_not_fade_in() -> None:
     schedule = gan_preset("cpu-small", latent_size=8, images=10, first_side=32)
     assert [(level.side, level.fade_images) for level in schedule.levels] == [(32, 0), (64, 10)]
+
+
+def test_levels_the_generator_does_not_have_are_left_out() -> None:
+    levels = gan_preset("cpu-128", latent_size=8, images=10).levels
+    assert [(level.side, level.fade_images) for level in levels] == [(16, 0), (32, 10), (64, 10), (128, 10)]
 
 
 def test_impossible_schedules_are_refused() -> None:

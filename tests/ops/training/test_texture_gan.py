@@ -139,7 +139,7 @@ def test_workers_must_be_able_to_share_minibatches() -> None:
 
 def test_an_anchored_generator_learns_its_codes(maps: TextureMaps) -> None:
     codes = torch.randn(maps.count, 8, generator=torch.Generator().manual_seed(0))
-    training = GanTraining(SCHEDULE, anchor=Anchor(codes=codes, weight=100.0))
+    training = GanTraining(SCHEDULE, anchor=Anchor(codes=codes))
     training.start_from(Generator(SIZE))
     losses = [float(training.step(maps).anchor_loss) for _ in range(5)]
     assert losses[-1] < losses[0]

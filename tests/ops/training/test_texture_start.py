@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ from ops.texture.progressive_gan import GanSize, Generator
 from ops.training.loop import Schedule
 from ops.training.texture_maps import TextureMaps
 from ops.training.texture_start import (
+    CODE_DEVIATION,
     StartSettings,
     detail_strength,
     drawing_loss,
     principal_codes,
+    principal_components,
+    start_from_components,
     start_level,
     train_start,
 )
@@ -46,10 +50,23 @@ def test_loss_is_zero_at_the_target_and_counts_detail(rng: torch.Generator) -> N
 
 
 def test_principal_codes_are_white(maps: TextureMaps) -> None:
-    codes = principal_codes(maps, torch.zeros(maps.count, 30))
+    pca = principal_components(maps, 64, 30)
+    codes = principal_codes(maps, pca, torch.zeros(maps.count, 30))
     assert torch.equal(codes[:, 23:], torch.zeros(24, 7))
     covariance = codes[:, :23].double().T.cov()
     torch.testing.assert_close(covariance, torch.eye(23, dtype=torch.float64), atol=2e-2, rtol=0)
+
+
+def test_a_linear_image_starts_as_the_principal_components(maps: TextureMaps) -> None:
+    generator = Generator(replace(SIZE, latent_size=23, start_side=8, linear_side=16))
+    codes = start_from_components(generator, maps)
+    inside = codes.square().mean(1) < 1
+    assert int(inside.sum()) > 0.8 * maps.count
+    assert float(codes.std()) == pytest.approx(CODE_DEVIATION, rel=0.05)
+    target = maps.batch(16, np.arange(maps.count))
+    with torch.no_grad():
+        drawn = generator(codes)
+    torch.testing.assert_close(drawn[inside], target[inside], atol=5e-3, rtol=0)
 
 
 def test_learns_to_draw_the_maps_and_resumes(maps: TextureMaps, tmp_path: Path) -> None:
