@@ -1,6 +1,8 @@
 """What a fit optimises, for how long and how fast; the two presets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 from ops.errors import ConfigurationError
@@ -73,6 +75,11 @@ class FitConfig:
     """Number of fixed crops (shifted, scaled, mirrored alike for input and render) recognition looks at in turn."""
     skin_mask: bool = False
     """Compare pixels only inside the landmark hull, the forehead included."""
+    texture_level_ends: tuple[float, ...] = ()
+    """Progress of stage two, in (0, 1), at which it leaves each of the texture's levels below the largest, the next
+    below it last; none: the largest level throughout. No face stops early before it has left them all."""
+    coarsest_texels: int = 64
+    """Texture levels of a smaller side are not used."""
     second_render: bool = True
     """Render the same person a second time under a random pose, expression and light."""
     early_stop_window: int = 30
@@ -85,6 +92,11 @@ class FitConfig:
             raise ConfigurationError(
                 "expected render_px >= 32, steps >= 0, landmark_steps >= 1 and views >= 1, got "
                 f"{self.render_px}, {self.steps}, {self.landmark_steps}, {self.views}"
+            )
+        ends = (0.0, *self.texture_level_ends, 1.0)
+        if any(end <= start for start, end in pairwise(ends)):
+            raise ConfigurationError(
+                f"expected texture_level_ends rising between 0 and 1, got {self.texture_level_ends}"
             )
 
     @property
@@ -107,6 +119,12 @@ class FitConfig:
         if changed.method != method:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed
+
+    def texture_level(self, levels: Sequence[int], step: int) -> int:
+        """Which of a texture's levels (ascending) iteration `step` of stage two renders; the largest after the last."""
+        levels_below = sum(step < end * self.steps for end in self.texture_level_ends)
+        useful = [side for side in levels if side >= self.coarsest_texels] or list(levels[-1:])
+        return useful[max(len(useful) - 1 - levels_below, 0)]
 
     def terms(self) -> frozenset[str]:
         """Names of the terms that count: those with a weight, the second render's only where there is one."""

@@ -163,12 +163,18 @@ class Objective:
         luma = (pictures * pictures.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
         return torch.where(grey[:, None, None, None], luma, pictures)
 
-    def render_first(self, parameters: FitParameters, images: Int64[Tensor, " active"]) -> Rendered:
-        """Render every image in the crop's frame."""
+    def texture_level(self, step: int) -> int:
+        """Side of the textures that iteration `step` renders."""
+        return self.config.texture_level(self.models.texture.levels, step)
+
+    def render_first(
+        self, parameters: FitParameters, images: Int64[Tensor, " active"], texels: int | None = None
+    ) -> Rendered:
+        """Render every image in the crop's frame, with textures of a level, the largest by default."""
         shape = self.models.shape
         camera = to_camera(parameters.camera)
         vertices = shape.vertices_mm(parameters.identity, parameters.expression)
-        texture = self.models.texture(parameters.texture)
+        texture = self.models.texture(parameters.texture, texels)
         side = self.config.render_px
         first = render(self.topology, vertices, texture, camera, to_light(parameters.light), side)
         points = choose_landmarks(vertices[:, self.landmark_vertices], camera)
@@ -190,7 +196,8 @@ class Objective:
 
     def __call__(self, parameters: FitParameters, images: Int64[Tensor, " active"], step: int) -> FitLosses:
         """The terms with a weight for some images of the batch; `parameters` holds the rows of just these images."""
-        return self.compare(self.render_first(parameters, images), parameters, images, step, self.terms)
+        rendered = self.render_first(parameters, images, self.texture_level(step))
+        return self.compare(rendered, parameters, images, step, self.terms)
 
     def compare(
         self,

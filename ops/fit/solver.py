@@ -74,8 +74,9 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
     step the copies of identity and texture are replaced by their mean over the images of the person (Gecer et al.
     2019, section 3.5).
     Losses are summed per image and random draws come from the image's seed, so a result does not depend on who shares
-    the batch. A face whose smoothed loss no longer falls leaves the batch; an image with a non-finite loss or gradient
-    leaves alone, marked `diverged`.
+    the batch. Textures are rendered coarse to fine, at the levels the configuration gives. A face whose smoothed loss
+    no longer falls leaves the batch, once its texture is at the largest level; an image with a non-finite loss or
+    gradient leaves alone, marked `diverged`.
 
     Raises:
         ConfigurationError: a start from a regressor that the models do not have.
@@ -95,6 +96,8 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
     for step in range(config.steps):
         if not state.active.numel():
             break
+        if step and objective.texture_level(step) != objective.texture_level(step - 1):
+            _watch_anew(state)
         state = _step(state, total, models, inputs, config, step)
     elapsed = time.perf_counter() - started
     return _finish(state, objective, elapsed)
@@ -114,6 +117,12 @@ def _start(parameters: FitParameters, diverged: Bool[Tensor, " image"]) -> _Stat
         best=infinite.clone(),
         best_step=torch.zeros(count, dtype=torch.int64, device=device),
     )
+
+
+def _watch_anew(state: _State) -> None:
+    """Forget the losses so far: those of another texture level do not compare."""
+    state.smoothed = torch.full_like(state.smoothed, math.inf)
+    state.best = torch.full_like(state.best, math.inf)
 
 
 def _step(
@@ -189,7 +198,7 @@ def _update(
     state.best[active[better]] = smoothed[better]
     state.best_step[active[better]] = step
     moving = ~state.diverged
-    if config.early_stop_window > 0:
+    if config.early_stop_window > 0 and step >= max(config.texture_level_ends, default=0) * config.steps:
         progressing = (step - state.best_step < config.early_stop_window) & moving
         group_moves = torch.zeros(int(inputs.group.max()) + 1, dtype=torch.bool, device=loss.device)
         group_moves[inputs.group[progressing]] = True
