@@ -60,6 +60,8 @@ class GanSchedule:
     """Of a supervised start, and of what keeps the generator at it."""
     anchor_weight: float = 10.0
     """Of the loss of maps drawn from their codes, after a supervised start."""
+    anchor_detail: float = 0.5
+    """The weight of detail in it, as in `start`."""
 
     def __post_init__(self) -> None:
         sides = tuple(level.side for level in self.levels)
@@ -151,7 +153,7 @@ def gan_preset(
         minibatches = {16: 16, 32: 16, 64: 8, 128: 8}
         return GanSchedule(
             size=size,
-            levels=grown(size, images=images or 4_000, minibatches=minibatches, first_side=first_side),
+            levels=grown(size, images=images or 800, minibatches=minibatches, first_side=first_side),
             penalty_every=2,
             average_decay=0.99,
             checkpoint_every=50,
@@ -159,7 +161,8 @@ def gan_preset(
             sample_every=250,
             metrics_images=128,
             start=StartSettings(level_ends=(0.1,), detail_weight=0.6),
-            anchor_weight=100.0,
+            anchor_weight=40.0,
+            anchor_detail=1.2,
         )
     if name == "1gpu-256":
         size = GanSize(resolution=256, latent_size=latent_size, channel_base=4096, channel_limit=192)

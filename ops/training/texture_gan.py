@@ -6,7 +6,7 @@ uninterrupted one to the last bit.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -231,7 +231,8 @@ class GanTraining:
             adversarial = -self.critic(fake, share).float().mean()
         anchor_loss = torch.zeros_like(adversarial)
         if self.anchor is not None:
-            anchor_loss = drawing_loss(fake.float(), real, self.schedule.start)
+            settings = replace(self.schedule.start, detail_weight=self.schedule.anchor_detail)
+            anchor_loss = drawing_loss(fake.float(), real, settings)
         (adversarial + self.schedule.anchor_weight * anchor_loss).backward()
         self.peers.mean_gradients(self.generator)
         self.generator_optimiser.step()
