@@ -19,6 +19,7 @@ _CONTAINERS = (
     "h264,hevc,ogg,dv,mxf,gif,ivf,nut,wtv"
 )
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+_JPEG_START = b"\xff\xd8\xff"
 
 
 class VideoFrame(NamedTuple):
@@ -63,7 +64,9 @@ class _Decoding:
         import av
 
         try:
-            with av.open(str(self.path), options=_OPTIONS, metadata_errors="ignore") as container:
+            # JPEGs one after the other have no header, and FFmpeg's guess by their content is at times another format.
+            form = "mjpeg" if _starts_with(self.path, _JPEG_START) else None
+            with av.open(str(self.path), format=form, options=_OPTIONS, metadata_errors="ignore") as container:
                 if not container.streams.video:
                     raise UnreadableInputError("the file has no video stream")
                 stream = container.streams.video[0]
@@ -86,6 +89,11 @@ class _Decoding:
                     yield frame
             except av.FFmpegError as error:
                 self.damage = self.damage or _one_line(error)
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def uniform_indices(total: int, count: int) -> tuple[int, ...]:

@@ -53,6 +53,22 @@ def test_frames_are_those_counted(tmp_path: Path, name: str, codec: str) -> None
     assert not sample.truncated
 
 
+def test_jpegs_one_after_the_other_need_no_guess(tmp_path: Path) -> None:
+    # FFmpeg takes a part of this noise for another format.
+    noise = np.random.default_rng(36)
+    path = tmp_path / "noise.mjpeg"
+    with av.open(str(path), "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for _ in range(8):
+            image = noise.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    with pytest.raises(av.FFmpegError):
+        av.open(str(path)).close()
+    assert sample_video(path, 5).decoded_count == 8
+
+
 def test_times_follow_the_rate(tmp_path: Path) -> None:
     sample = sample_video(write_clip(tmp_path / "a.mp4"), 5)
     assert [frame.time_s for frame in sample.frames] == pytest.approx([index / 30 for index in (6, 18, 30, 42, 54)])
