@@ -77,7 +77,7 @@ class FitConfig:
     """Compare pixels only inside the landmark hull, the forehead included."""
     texture_level_ends: tuple[float, ...] = ()
     """Progress of stage two, in (0, 1), at which it leaves each of the texture's levels below the largest, the next
-    below it last; none: the largest level throughout. No face stops early before it has left them all."""
+    below it last; none: the largest level throughout. A face that would stop early goes on at the largest one."""
     coarsest_texels: int = 64
     """Texture levels of a smaller side are not used."""
     second_render: bool = True

@@ -194,9 +194,14 @@ class Objective:
         second = render(self.topology, vertices, texture, camera, light, ARCFACE_SIDE_PX, image_from_normalised=affine)
         return torch.where(second.mask.unsqueeze(1), self._developed(second.image, images), BACKGROUND)
 
-    def __call__(self, parameters: FitParameters, images: Int64[Tensor, " active"], step: int) -> FitLosses:
-        """The terms with a weight for some images of the batch; `parameters` holds the rows of just these images."""
-        rendered = self.render_first(parameters, images, self.texture_level(step))
+    def __call__(
+        self, parameters: FitParameters, images: Int64[Tensor, " active"], step: int, texels: int | None = None
+    ) -> FitLosses:
+        """The terms with a weight for some images of the batch; `parameters` holds the rows of just these images.
+
+        Textures are of a level, the largest by default.
+        """
+        rendered = self.render_first(parameters, images, texels)
         return self.compare(rendered, parameters, images, step, self.terms)
 
     def compare(

@@ -62,9 +62,12 @@ class _State:
     smoothed: Float[Tensor, " image"]
     best: Float[Tensor, " image"]
     best_step: Int64[Tensor, " image"]
+    ahead: Bool[Tensor, " image"]
+    """Textures of the largest level whatever the step: the coarser ones had nothing left to tell."""
 
 
-Objectives = Callable[[FitParameters, Tensor, int], Tensor]
+Objectives = Callable[[FitParameters, Tensor, int, bool], Tensor]
+"""Loss of some images at a step, with textures of the step's level or of the largest."""
 
 
 def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResult:
@@ -75,8 +78,8 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
     2019, section 3.5).
     Losses are summed per image and random draws come from the image's seed, so a result does not depend on who shares
     the batch. Textures are rendered coarse to fine, at the levels the configuration gives. A face whose smoothed loss
-    no longer falls leaves the batch, once its texture is at the largest level; an image with a non-finite loss or
-    gradient leaves alone, marked `diverged`.
+    no longer falls goes on at the largest level, and leaves the batch when it no longer falls there; an image with a
+    non-finite loss or gradient leaves alone, marked `diverged`.
 
     Raises:
         ConfigurationError: a start from a regressor that the models do not have.
@@ -89,15 +92,16 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
             parameters, finite = fit_stage_one(models, inputs, config)
     objective = Objective(models, inputs, config)
 
-    def total(values: FitParameters, images: Tensor, step: int) -> Tensor:
-        return objective(values, images, step).total(config)
+    def total(values: FitParameters, images: Tensor, step: int, largest: bool) -> Tensor:
+        texels = None if largest else objective.texture_level(step)
+        return objective(values, images, step, texels).total(config)
 
     state = _start(parameters, ~finite)
     for step in range(config.steps):
         if not state.active.numel():
             break
         if step and objective.texture_level(step) != objective.texture_level(step - 1):
-            _watch_anew(state)
+            _watch_anew(state, ~state.ahead)
         state = _step(state, total, models, inputs, config, step)
     elapsed = time.perf_counter() - started
     return _finish(state, objective, elapsed)
@@ -116,13 +120,14 @@ def _start(parameters: FitParameters, diverged: Bool[Tensor, " image"]) -> _Stat
         smoothed=infinite,
         best=infinite.clone(),
         best_step=torch.zeros(count, dtype=torch.int64, device=device),
+        ahead=torch.zeros(count, dtype=torch.bool, device=device),
     )
 
 
-def _watch_anew(state: _State) -> None:
-    """Forget the losses so far: those of another texture level do not compare."""
-    state.smoothed = torch.full_like(state.smoothed, math.inf)
-    state.best = torch.full_like(state.best, math.inf)
+def _watch_anew(state: _State, images: Bool[Tensor, " image"]) -> None:
+    """Forget some images' losses so far: those of another texture level do not compare."""
+    state.smoothed[images] = math.inf
+    state.best[images] = math.inf
 
 
 def _step(
@@ -131,7 +136,7 @@ def _step(
     """One Adam step of all active images, then the mean over each person, then who stops."""
     active = state.active
     current = state.parameters.apply(lambda v: v[active])
-    loss, gradient = _slope(current, active, total, step)
+    loss, gradient = _slope(current, state, total, step)
     with torch.no_grad():
         finite = torch.isfinite(loss)
         for grad in gradient:
@@ -147,29 +152,36 @@ def _step(
             identity=mean_over_groups(moved.identity, group, weight),
             texture=mean_over_groups(moved.texture, group, weight),
         )
-        return _update(state, moved, adam, loss, finite, inputs, config, step)
+        state = _update(state, moved, adam, loss, finite, config, step)
+        coarse = config.texture_level(models.texture.levels, step) < models.texture.resolution
+        return _part(state, inputs.group, config, step, coarse=coarse)
 
 
 def _slope(
-    current: FitParameters, active: Int64[Tensor, " active"], total: Objectives, step: int
+    current: FitParameters, state: _State, total: Objectives, step: int
 ) -> tuple[Float[Tensor, " active"], FitParameters]:
     """Loss and gradient of every active image.
 
     On the CPU image by image: the rounding of batched products and convolutions depends on the batch, the sign of a
     gradient that is all but zero decides Adam's step, and so a face would depend on the faces beside it. It costs a
-    fifth more than the batch. A GPU takes the batch.
+    fifth more than the batch. A GPU takes all images of a texture level together.
     """
-    parts = active.split(1 if active.device.type == "cpu" else len(active))
+    ahead = state.ahead[state.active]
     losses: list[Tensor] = []
     gradients: list[FitParameters] = []
-    start = 0
-    for images in parts:
-        rows = slice(start, start := start + len(images))
-        leaves = current.apply(lambda v, rows=rows: v[rows].clone().requires_grad_())
-        loss = total(leaves, images, step)
-        gradients.append(FitParameters(*torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True)))
-        losses.append(loss.detach())
-    return torch.cat(losses), FitParameters(*(torch.cat(column) for column in zip(*gradients, strict=True)))
+    parts: list[Tensor] = []
+    for largest in (False, True):
+        level = torch.nonzero(ahead == largest).squeeze(1)
+        for rows in level.split(1 if level.device.type == "cpu" else max(len(level), 1)):
+            if not len(rows):
+                continue
+            leaves = current.apply(lambda v, rows=rows: v[rows].clone().requires_grad_())
+            loss = total(leaves, state.active[rows], step, largest)
+            gradients.append(FitParameters(*torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True)))
+            losses.append(loss.detach())
+            parts.append(rows)
+    order = torch.argsort(torch.cat(parts))
+    return torch.cat(losses)[order], FitParameters(*(torch.cat(c)[order] for c in zip(*gradients, strict=True)))
 
 
 def _update(
@@ -178,10 +190,10 @@ def _update(
     adam: AdamState,
     loss: Float[Tensor, " active"],
     finite: Bool[Tensor, " active"],
-    inputs: FitInput,
     config: FitConfig,
     step: int,
 ) -> _State:
+    """Take over what a step found of the active images."""
     active = state.active
 
     def put(old: FitParameters, new: FitParameters) -> FitParameters:
@@ -197,13 +209,24 @@ def _update(
     better = smoothed < state.best[active] * (1 - config.early_stop_tolerance)
     state.best[active[better]] = smoothed[better]
     state.best_step[active[better]] = step
+    return state
+
+
+def _part(state: _State, group: Int64[Tensor, " image"], config: FitConfig, step: int, *, coarse: bool) -> _State:
+    """Let go of images that diverged and of people who stand still; from a coarse level these go to the largest."""
     moving = ~state.diverged
-    if config.early_stop_window > 0 and step >= max(config.texture_level_ends, default=0) * config.steps:
+    if config.early_stop_window > 0:
         progressing = (step - state.best_step < config.early_stop_window) & moving
-        group_moves = torch.zeros(int(inputs.group.max()) + 1, dtype=torch.bool, device=loss.device)
-        group_moves[inputs.group[progressing]] = True
-        moving &= group_moves[inputs.group]
-    state.active = active[moving[active]]
+        group_moves = torch.zeros(int(group.max()) + 1, dtype=torch.bool, device=group.device)
+        group_moves[group[progressing]] = True
+        still = moving & ~group_moves[group]
+        if coarse:
+            rising = still & ~state.ahead
+            state.ahead |= rising
+            _watch_anew(state, rising)
+            still &= ~rising
+        moving &= ~still
+    state.active = state.active[moving[state.active]]
     return state
 
 

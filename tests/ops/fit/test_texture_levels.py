@@ -105,12 +105,36 @@ def test_a_fit_draws_coarse_to_fine_and_the_presets_do_not(models: FitModels, in
         assert asked_levels(models, inputs, throughout) == [128]
 
 
-def test_no_face_stops_before_its_texture_is_at_the_largest_level(models: FitModels, inputs: FitInput) -> None:
+def test_a_face_that_stands_still_goes_to_the_largest_level_and_stops_there(
+    models: FitModels, inputs: FitInput
+) -> None:
     hopeless = short(steps=12, early_stop_window=2, early_stop_tolerance=0.99)
+    assert asked_levels(models, inputs, hopeless) == [64, 128]
     coarse_to_fine = fit_faces(models, inputs, hopeless).iterations
     throughout = fit_faces(models, inputs, dataclasses.replace(hopeless, texture_level_ends=())).iterations
     assert throughout.tolist() == [3, 3]
-    assert coarse_to_fine.tolist() == [12, 12]
+    assert coarse_to_fine.tolist() == [6, 6]
+
+
+def test_a_person_whose_images_stand_still_at_different_times_stays_together(
+    models: FitModels, inputs: FitInput
+) -> None:
+    """Nobody of a group is let go or sent ahead while one of its images still improves."""
+    together = inputs._replace(group=torch.tensor([0, 0]))
+    result = fit_faces(models, together, short(steps=30, early_stop_window=3, early_stop_tolerance=0.003))
+    assert result.iterations[0] == result.iterations[1]
+    assert 0 < int(result.iterations[0]) <= 30
+
+
+def test_faces_at_different_levels_do_not_influence_each_other(models: FitModels, inputs: FitInput) -> None:
+    config = short(steps=30, early_stop_window=3, early_stop_tolerance=0.003)
+    both = fit_faces(models, inputs, config)
+    for image in range(2):
+        alone = fit_faces(
+            models, FitInput(*(value[[image]] for value in inputs))._replace(group=torch.tensor([0])), config
+        )
+        assert torch.equal(alone.texture[0], both.texture[image])
+        assert int(alone.iterations[0]) == int(both.iterations[image])
 
 
 def test_the_result_is_measured_at_the_largest_level(models: FitModels, inputs: FitInput) -> None:
