@@ -10,11 +10,15 @@ import torch
 
 from ops.errors import ConfigurationError
 from ops.faceworld.canonical import canonical_landmarks
+from ops.fit import preset
 from ops.photo import encode_png
 from ops.texture.pca import PcaTexture
 from ops.training.regressor_samples import CROP_PX, SampleSet
-from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.cluster import ClusterConfig
+from pipeline.config import ReconstructConfig
+from pipeline.planner import PlanConfig
+from pipeline.reconstruction import reconstruct
 from pipeline.regressor_samples import COUNTS_NAME, SampleFits, WriteSamples, sample_input, seed_array
 from pipeline.schema import ALIGNED, PENDING, Frame, ModelSizes, table_from_frames
 from pipeline.stage import run_stage
@@ -107,3 +111,30 @@ def test_a_run_of_other_models_is_refused(finished_run: Path, tmp_path: Path) ->
     (finished_run / "run.json").write_text(json.dumps({"models": dict(bundle.description()) | {"shape": other}}))
     with pytest.raises(ConfigurationError, match=r"made with the shape model .*ict-npz"):
         sample_input(finished_run, tmp_path / "samples", bundle, ClusterConfig(num_gpus=0), lambda line: None)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_photos_and_their_reconstruction_become_the_same_samples(
+    local_ray: Any, embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    cluster = ClusterConfig(num_gpus=0, fit_workers=1)
+    run = tmp_path / "run"
+    fit = preset("default").by("fastganfit")
+    plan = PlanConfig(shard_size=4)
+    reconstruct(ReconstructConfig(input=album, output=run, fit=fit, plan=plan, cluster=cluster), embedded)
+    said: list[str] = []
+    folders = [tmp_path / "of run", tmp_path / "of photos"]
+    for source, folder in zip((run, album), folders, strict=True):
+        assert sample_input(source, folder, embedded, cluster, said.append) == {"ok": 8}
+    known, unknown = (SampleSet([folder]) for folder in folders)
+    fitted, seen = known.batch(range(8)), unknown.batch(range(8))
+    order = [int((fitted.seeds == seed).nonzero()) for seed in seen.seeds]
+    torch.testing.assert_close(fitted.landmarks[order], seen.landmarks, atol=1e-5, rtol=0)
+    torch.testing.assert_close(fitted.images[order], seen.images, atol=1e-6, rtol=0)
+    assert all(bool(torch.isfinite(value).all()) for value in fitted)
+    assert not bool(torch.isfinite(seen.identity).any())
+
+    said.clear()
+    sample_input(album, folders[1], embedded, cluster, said.append)
+    assert said == [f"samples of {album}: 8 ok"], "nothing is sampled twice"
