@@ -14,21 +14,20 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from ops.errors import GanfitError
-from ops.fit.config import default_preset
+from ops.fit.config import Method
 from ops.weights.bundle import resolve_bundle
 from pipeline.cluster import ClusterConfig
-from pipeline.demonstration import DATA, DemoConfig, demonstrate
+from pipeline.demonstration import DATA, DEMO_METHOD, DEMO_STEPS, DemoConfig, demo_fit, demonstrate
 
 OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    fit = default_preset()
     parser = argparse.ArgumentParser(
         prog="python -m jobs.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -36,30 +35,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--output", type=Path, default=Path("demo"), help="folder for data and results (default: %(default)s)")
     add("--subjects", type=int, default=3, help="people to film (default: %(default)s)")
     add("--frames", type=int, default=3, help="frames drawn from every clip (default: %(default)s)")
-    add("--steps", type=int, default=fit.steps, help="iterations of the fit (default: %(default)s)")
+    add("--method", choices=get_args(Method), default=DEMO_METHOD, help="as in jobs.reconstruct (default: %(default)s)")
+    add("--steps", type=int, default=DEMO_STEPS, help="iterations of the fit (default: %(default)s)")
     add("--seed", type=int, default=1, help="another seed gives other people (default: %(default)s)")
     add("--variants", action="store_true", help="also from landmarks alone and from one frame")
     add("--num-gpus", type=int, help="GPUs to fit on; default: all there are; 0 fits on the CPU")
     options = parser.parse_args(arguments)
     if min(options.subjects, options.frames) < 1 or min(options.steps, options.seed) < 0:
         parser.error("expected at least one subject and one frame, and steps and a seed of 0 or more")
-    config = DemoConfig(
-        output=options.output,
-        subjects=options.subjects,
-        frames=options.frames,
-        seed=options.seed,
-        variants=options.variants,
-        fit=replace(fit, steps=options.steps),
-        cluster=ClusterConfig(num_gpus=options.num_gpus),
-    )
     try:
-        return _run(config)
+        return _run(_config(options))
     except GanfitError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
         return INTERRUPTED
+
+
+def _config(options: argparse.Namespace) -> DemoConfig:
+    return DemoConfig(
+        output=options.output,
+        subjects=options.subjects,
+        frames=options.frames,
+        seed=options.seed,
+        variants=options.variants,
+        fit=demo_fit(options.method, options.steps),
+        cluster=ClusterConfig(num_gpus=options.num_gpus),
+    )
 
 
 def _run(config: DemoConfig) -> int:

@@ -31,7 +31,7 @@ from evaluation.settings_table import (
 )
 from evaluation.shape_error import neutral_face_error_mm, neutral_surface_error_mm
 from evaluation.template import template_from_model
-from ops.fit.config import FitConfig, default_preset
+from ops.fit.config import FitConfig, Method, default_preset
 from ops.morphable_model import MorphableModel
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import load_shape
@@ -48,11 +48,23 @@ from pipeline.synthetic_micc import SyntheticMiccSettings, read_truth, write_syn
 
 DATA, VARIANTS, TABLE_FILE, INDEX_FILE = "data", "variants", "table.txt", "index.html"
 PROTOCOL = Protocol.PAPER
+DEMO_METHOD: Method = "ganfit++"
+DEMO_STEPS = 120
+"""Half of the preset's, from the regressor's answer."""
 Say = Callable[[str], None]
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222 }
 pre { background: #f5f5f5; padding: 1rem; overflow: auto } img { max-width: 100% }
 """
+
+
+def demo_fit(method: Method = DEMO_METHOD, steps: int = DEMO_STEPS) -> FitConfig:
+    """The default preset for a method and a number of iterations.
+
+    Raises:
+        ConfigurationError: a method that optimises, without iterations.
+    """
+    return replace(default_preset(), steps=steps).by(method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +80,7 @@ class DemoConfig:
     """Another seed gives other people."""
     variants: bool = False
     """Reconstruct from landmarks alone and from one frame as well."""
-    fit: FitConfig = field(default_factory=default_preset)
+    fit: FitConfig = field(default_factory=demo_fit)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
 
@@ -141,7 +153,7 @@ def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say) -> Demonstrat
     truth = {subject: torch.from_numpy(read_truth(data, subject).identity) for subject in subjects}
     clips = {heading: _clips(folder) for heading, folder in folders.items()}
     shapes = compare_with_truth(shape, truth, clips)
-    text = _tables(shapes, result.evaluations[PROTOCOL], len(subjects))
+    text = _tables(shapes, result.evaluations[PROTOCOL], len(subjects), config.fit)
     (output / TABLE_FILE).write_text(text + "\n")
     page = output / INDEX_FILE
     page.write_text(_page(output, text, list(shapes.values())[-1], list(clips.values())[-1]))
@@ -151,7 +163,7 @@ def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say) -> Demonstrat
 def _variants(config: DemoConfig) -> list[_Variant]:
     """In the order in which they come to stand above the full fit, from below."""
     found = [_Variant("one-frame", f"full fit, {_frames(1)}", 1, config.fit)] if config.frames > 1 else []
-    landmarks = replace(config.fit, steps=0)
+    landmarks = replace(config.fit, start="landmarks", steps=0)
     return [*found, _Variant("landmarks", f"landmarks alone, {_frames(config.frames)}", config.frames, landmarks)]
 
 
@@ -194,7 +206,7 @@ def _shape_error(shape: MorphableModel, found: torch.Tensor, truth: torch.Tensor
     return ShapeError(neutral_surface_error_mm(shape, *pair).item(), neutral_face_error_mm(shape, *pair).item())
 
 
-def _tables(shapes: Mapping[str, KnownShapes], evaluation: Evaluation, subjects: int) -> str:
+def _tables(shapes: Mapping[str, KnownShapes], evaluation: Evaluation, subjects: int, fit: FitConfig) -> str:
     to_scans = {
         result.setting: None
         if result.mean_mm is None or result.std_mm is None
@@ -207,7 +219,8 @@ def _tables(shapes: Mapping[str, KnownShapes], evaluation: Evaluation, subjects:
         f"{render_cells(settings_cells(shapes[heading], to_scans, subjects))}\n\n"
         "to the scan: protocol paper, the better of two scans. true surface: the same distance to the true neutral\n"
         "face, within 95 mm of the nose tip.\n"
-        "true vertices: mean distance after the best similarity."
+        "true vertices: mean distance after the best similarity.\n"
+        f"full fit: {fit.method}, {fit.steps} iterations."
     )
     if others:
         text += f"\n\nDistance to the true surface\n\n{render_cells(variant_cells(shapes))}"
