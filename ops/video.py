@@ -19,7 +19,7 @@ _CONTAINERS = (
     "h264,hevc,ogg,dv,mxf,gif,ivf,nut,wtv"
 )
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-_JPEG_START = b"\xff\xd8\xff"
+_JPEG_START, _JPEG_CLIPS = b"\xff\xd8\xff", (".mjpg", ".mjpeg")
 
 
 class VideoFrame(NamedTuple):
@@ -65,7 +65,7 @@ class _Decoding:
 
         try:
             # JPEGs one after the other have no header, and FFmpeg's guess by their content is at times another format.
-            form = "mjpeg" if _starts_with(self.path, _JPEG_START) else None
+            form = "mjpeg" if _is_jpegs(self.path) else None
             with av.open(str(self.path), format=form, options=_OPTIONS, metadata_errors="ignore") as container:
                 if not container.streams.video:
                     raise UnreadableInputError("the file has no video stream")
@@ -91,9 +91,12 @@ class _Decoding:
                 self.damage = self.damage or _one_line(error)
 
 
-def _starts_with(path: Path, start: bytes) -> bool:
+def _is_jpegs(path: Path) -> bool:
+    """By name and content: a photo that is called a clip of another kind is none."""
+    if path.suffix.lower() not in _JPEG_CLIPS:
+        return False
     with path.open("rb") as file:
-        return file.read(len(start)) == start
+        return file.read(len(_JPEG_START)) == _JPEG_START
 
 
 def uniform_indices(total: int, count: int) -> tuple[int, ...]:
