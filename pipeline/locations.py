@@ -1,11 +1,13 @@
 """Reading input files, from the local disk or from any store that Arrow's file systems reach."""
 
+import posixpath
 import shutil
 import stat
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -65,7 +67,8 @@ def local_file(location: str) -> Generator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="ganfit-") as folder:
-        copy = Path(folder) / "remote"
+        suffix = posixpath.splitext(urlsplit(location).path)[1]  # says what bare JPEGs are
+        copy = Path(folder) / f"remote{suffix if suffix[1:].isalnum() else ''}"
         try:
             patiently(lambda: _copy(location, copy))
         except (OSError, ValueError, pa.ArrowException, ConfigurationError) as error:

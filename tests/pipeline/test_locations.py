@@ -1,10 +1,12 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ops.errors import UnreadableInputError
 from pipeline.locations import local_file, local_path, location_of, read_location
+from pipeline.storage import open_storage
 
 
 def test_a_name_that_is_not_utf8_makes_the_round_trip(tmp_path: Path) -> None:
@@ -28,6 +30,15 @@ def test_what_cannot_be_opened_is_unreadable(location: str) -> None:
         read_location(location)
     with pytest.raises(UnreadableInputError, match="cannot be read"), local_file(location):
         pass
+
+
+def test_a_copy_of_a_remote_clip_is_named_as_what_it_is(bucket: str, s3_server: Any) -> None:
+    options = f"?endpoint_override={s3_server.url.removeprefix('http://')}&scheme=http&region=us-east-1"
+    place = bucket.replace("s3://", "s3://test:test@")
+    open_storage(f"{place}{options}").write("clip.mjpeg", b"content")
+    with local_file(f"{place}/clip.mjpeg{options}") as copy:
+        assert copy.suffix == ".mjpeg"
+        assert copy.read_bytes() == b"content"
 
 
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:
