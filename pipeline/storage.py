@@ -81,18 +81,27 @@ class Storage:
 
     def __truediv__(self, name: str) -> "Storage":
         """A folder inside."""
-        return Storage(self.uri, f"{self.folder}/{name}".strip("/"))
+        return Storage(self.uri, self._key(name))
 
     @property
     def local(self) -> Path | None:
         """The folder's path where it is one of this machine."""
         return None if "://" in self.uri else Path(self.uri) / self.folder
 
+    @property
+    def _has_objects(self) -> bool:
+        """Whether this is a store without folders."""
+        return urlsplit(self.uri).scheme in OBJECT_SCHEMES
+
+    def _key(self, name: str) -> str:
+        """A name relative to the URI."""
+        return f"{self.folder}/{name}".strip("/")
+
     def location(self, name: str, *, public: bool = False) -> str:
         """The path or URI of a file; the public one without credentials and options, for tables and messages."""
         if self.local is not None:
             return str(self.local / name)
-        path = f"{self.folder}/{name}".strip("/")
+        path = self._key(name)
         base, mark, query = self.uri.partition("?")
         if urlsplit(base).scheme in ARROW_SCHEMES:
             path = quote(path)
@@ -112,8 +121,8 @@ class Storage:
         """
         if self.local is not None:
             return (self.local / name).read_bytes()
-        if urlsplit(self.uri).scheme in OBJECT_SCHEMES:
-            return _object(self.uri, f"{self.folder}/{name}".strip("/"))
+        if self._has_objects:
+            return _object(self.uri, self._key(name))
         filesystem, base = self.filesystem()
 
         def fetch() -> bytes:
@@ -153,8 +162,8 @@ class Storage:
         """
         if self.local is not None:
             made = _link(self.local / name, data)
-        elif urlsplit(self.uri).scheme in OBJECT_SCHEMES:
-            made = _conditional_put(self.uri, f"{self.folder}/{name}".strip("/"), data)
+        elif self._has_objects:
+            made = _conditional_put(self.uri, self._key(name), data)
         else:
             return self._create_and_look(name, data)
         try:
@@ -228,7 +237,7 @@ class Storage:
 
     def _make_parents(self, names: Iterable[str]) -> None:
         """Make the folders of files, in stores that have folders at all."""
-        if urlsplit(self.uri).scheme not in OBJECT_SCHEMES:
+        if not self._has_objects:
             filesystem, base = self.filesystem()
             for parent in {posixpath.dirname(f"{base}/{name}") for name in names}:
                 filesystem.create_dir(parent, recursive=True)
@@ -239,8 +248,8 @@ class Storage:
         Raises:
             OSError: it cannot be deleted.
         """
-        if urlsplit(self.uri).scheme in OBJECT_SCHEMES:
-            _delete_objects(self.uri, f"{self.folder}/{name}".strip("/"))
+        if self._has_objects:
+            _delete_objects(self.uri, self._key(name))
             return
         filesystem, base = self.filesystem()
         path = f"{base}/{name}"
