@@ -343,32 +343,26 @@ def _object(uri: str, name: str) -> bytes:
     """The content of an object; Arrow would ask for its size first."""
     import obstore
 
-    def get() -> bytes:
-        with _object_errors(uri, name):
-            return bytes(obstore.get(_object_store(uri), name).bytes())
-
-    return patiently(get)
+    with _object_errors(uri, name):
+        return bytes(obstore.get(_object_store(uri), name).bytes())
 
 
 def _delete_objects(uri: str, name: str) -> None:
     """Delete an object and all objects below it.
 
-    Three requests for up to a thousand, each repeated by itself. Arrow's way is six or more that fail together, and
+    Three requests for up to a thousand, each repeated by the client. Arrow's way is six or more that fail together, and
     leaves an empty object behind that stands for the parent folder.
     """
     import obstore
 
     store = _object_store(uri)
 
-    def delete() -> None:
-        with _object_errors(uri, name):
-            below = [each["path"] for page in obstore.list(store, prefix=name) for each in page]
-            if below:
-                obstore.delete(store, below)
-            with suppress(FileNotFoundError):
-                obstore.delete(store, name)
-
-    patiently(delete)
+    with _object_errors(uri, name):
+        below = [each["path"] for page in obstore.list(store, prefix=name) for each in page]
+        if below:
+            obstore.delete(store, below)
+        with suppress(FileNotFoundError):
+            obstore.delete(store, name)
 
 
 @contextmanager
