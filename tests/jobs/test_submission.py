@@ -32,6 +32,7 @@ class Head:
     process: psutil.Process
     folder: Path
     dashboard: str
+    address: str
     environment: dict[str, str]
 
     def submit(self, submission_id: str, *command: str) -> subprocess.Popen[str]:
@@ -104,10 +105,11 @@ def head() -> Generator[Head]:
                 stderr=log,
                 start_new_session=True,
             )
-        address = f"http://127.0.0.1:{dashboard}"
+        url = f"http://127.0.0.1:{dashboard}"
         try:
-            wait_for(lambda: status(f"{address}/api/version"), "the dashboard")
-            yield Head(psutil.Process(process.pid), Path(folder), address, environment)
+            wait_for(lambda: status(f"{url}/api/version"), "the dashboard")
+            address = wait_for(lambda: address_in(Path(folder)), "the head's address")
+            yield Head(psutil.Process(process.pid), Path(folder), url, address, environment)
         finally:
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             process.terminate()
@@ -115,6 +117,12 @@ def head() -> Generator[Head]:
             for each in alive:
                 each.kill()
             process.wait()
+
+
+def address_in(folder: Path) -> str | None:
+    """Where a head takes workers; it says so last, when its dashboard answers already."""
+    file = folder / "ray_current_cluster"
+    return file.read_text() or None if file.exists() else None
 
 
 def status(url: str, token: str | None = None) -> int | None:
@@ -175,8 +183,7 @@ def test_a_process_that_joins_by_address_brings_its_code_to_the_workers(head: He
         "with ray_session(ClusterConfig()) as ray:\n"
         "    print(ray.get(ray.remote(lambda: __import__('pipeline').__file__).remote()))\n"
     )
-    address = (head.folder / "ray_current_cluster").read_text()
-    environment = head.environment | {"RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
+    environment = head.environment | {"RAY_ADDRESS": head.address, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", text], cwd="/", env=environment, capture_output=True, text=True, timeout=240, check=False
     )
