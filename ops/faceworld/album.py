@@ -20,7 +20,7 @@ from ops.texture.procedural import canvas_for
 
 TEXTURE_PX = 512
 JPEG_QUALITY = 92
-FORMAT = "ganfit-album-2"
+FORMAT = "ganfit-album-3"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,10 @@ FACE_HEIGHT_MM = 150.0
 FOREHEAD_SHARE = 0.30
 """Boxes reach above the landmarks by this share of their height: to the middle of the forehead and beyond."""
 SUPERSAMPLING = 2
+METERED_LUMA = (0.3, 0.75)
+"""Cameras expose for faces: the mean luma of the faces, RGB in [0, 1], is brought between these."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G and B (ITU-R BT.601)."""
 NASION = 27
 
 
@@ -105,6 +109,7 @@ def render_scene(
         expressions[index], lights[index] = expression.numpy(), light_to_vector(light)[0].numpy()
         if rng.random() < settings.occlusion:
             paint_occluder(rng, picture, (place.x, place.y), place.height)
+    expose_for_faces(picture, landmarks / settings.side_px)
     boxes = np.stack([face_box(points) for points in landmarks]) if faces else np.zeros((0, 4), np.float32)
     image = degrade(rng, picture, settings.degradation)
     return Scene(image, landmarks, boxes.astype(np.float32), expressions, lights)
@@ -114,6 +119,22 @@ def face_box(landmarks_px: Float32[np.ndarray, "68 2"]) -> Float32[np.ndarray, "
     """The box detectors draw: ear to ear, chin to the upper forehead."""
     low, high = landmarks_px.min(0), landmarks_px.max(0)
     return np.array([low[0], low[1] - FOREHEAD_SHARE * (high[1] - low[1]), high[0], high[1]], np.float32)
+
+
+def expose_for_faces(picture: Picture, landmarks: Float32[np.ndarray, "face 68 2"]) -> None:
+    """Scale a picture's brightness, in place, so that its faces are neither black nor burnt out.
+
+    `landmarks` in image sides; the picture is metered within the boxes that they span.
+    """
+    side = picture.shape[-1]
+    luma = np.tensordot(np.array(LUMA, np.float32), picture, 1)
+    faces = np.zeros((side, side), bool)
+    for points in landmarks:
+        (left, top), (right, bottom) = np.clip(points.min(0), 0, 1) * side, np.clip(points.max(0), 0, 1) * side
+        faces[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
+    if faces.any():
+        metered = float(luma[faces].mean())
+        picture *= np.clip(metered, *METERED_LUMA) / max(metered, 1e-3)
 
 
 def sample_view(rng: np.random.Generator, centre_mm: Tensor, settings: SceneSettings) -> tuple[Camera, Light]:

@@ -17,7 +17,7 @@ from ops.faceworld.scenes import FacePlace, Scene, SceneSettings, render_scene
 from ops.morphable_model import MorphableModel
 from ops.texture.procedural import canvas_for
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raise it when scenes change, so that cached pictures are rendered anew."""
 TEXTURE_SIDE = 160
 MOST_FACES = 3

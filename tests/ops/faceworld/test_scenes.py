@@ -5,7 +5,7 @@ import torch
 
 from ops.faceworld.backgrounds import paint_background, paint_occluder
 from ops.faceworld.people import Person, sample_expression
-from ops.faceworld.scenes import FacePlace, SceneSettings, degrade, face_box, render_scene
+from ops.faceworld.scenes import FacePlace, SceneSettings, degrade, expose_for_faces, face_box, render_scene
 from ops.morphable_model import MorphableModel
 
 CLEAN = SceneSettings(side_px=96, yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0, occlusion=0.0, degradation=0.0)
@@ -54,6 +54,23 @@ def test_empty_scene_has_no_faces(world_model: MorphableModel) -> None:
     assert scene.landmarks_px.shape == (0, 68, 2)
     assert scene.boxes_xyxy_px.shape == (0, 4)
     assert scene.image_rgb.shape == (48, 48, 3)
+
+
+def test_cameras_expose_for_the_faces() -> None:
+    """By the published luma weights: dark faces are lifted, bright ones lowered, others and empty pictures kept."""
+    face = np.array([[[0.25, 0.25], [0.75, 0.75]]], np.float32).repeat(34, 1)
+    for grey, exposed in ((0.1, 0.3), (0.5, 0.5), (0.9, 0.75)):
+        picture = np.full((3, 32, 32), grey, np.float32)
+        picture[:, :4] = 0.2
+        expose_for_faces(picture, face)
+        np.testing.assert_allclose(picture[:, 16, 16], exposed, atol=1e-6)
+        np.testing.assert_allclose(picture[:, 0, 0], 0.2 * exposed / grey, atol=1e-6)
+    blue = np.zeros((3, 32, 32), np.float32)
+    blue[2] = 0.5
+    expose_for_faces(blue, face)
+    np.testing.assert_allclose(blue[2], 0.3 / 0.114, rtol=1e-5)
+    expose_for_faces(empty := np.full((3, 32, 32), 0.01, np.float32), np.zeros((0, 68, 2), np.float32))
+    assert (empty == np.float32(0.01)).all()
 
 
 def test_box_holds_the_landmarks_and_the_forehead() -> None:
