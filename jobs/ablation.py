@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.ablation import FULL, VARIANTS
-from ops.errors import GanfitError
+from jobs.command import BAD_INPUT, OK, command_parser, exit_status, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
 from pipeline.ablation import PAGE_FILE, ablate
@@ -27,21 +27,16 @@ from pipeline.cluster import ClusterConfig
 from pipeline.config import ReconstructConfig
 from pipeline.planner import PlanConfig
 
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        bundle = resolve_bundle(options.models, options.model_dir)
-        found = ablate(_config(options), bundle, options.variants, _say)
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
-        return INTERRUPTED
+    return exit_status(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    bundle = resolve_bundle(options.models, options.model_dir)
+    found = ablate(_config(options), bundle, options.variants, say)
     print(f"\n{found.text}\n\nLook at {options.output / PAGE_FILE}")
     return OK if found.complete else BAD_INPUT
 
@@ -63,9 +58,7 @@ def _config(options: argparse.Namespace) -> ReconstructConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("ablation", __doc__)
     add, plan = parser.add_argument, PlanConfig()
     names = [variant.name for variant in VARIANTS]
     add("--input", type=Path, required=True, help="a folder, a photo, a clip, or a Parquet manifest")
@@ -89,10 +82,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--fit-workers", type=int, help="processes that fit; default: one a GPU or a core")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
     return parser
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.errors import GanfitError, ModelFileError
+from jobs.command import command_parser, exit_status
+from ops.errors import ModelFileError
 from ops.weights.fetch import fetch
 from ops.weights.registry import (
     KNOWN_FILES,
@@ -33,23 +34,21 @@ DEFAULT_NAMES = ("ict_facekit_face", "arcface_mobilefacenet", "scrfd_500m", "pfl
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
+    return exit_status(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
     model_dir = resolve_model_dir(options.models_dir)
-    try:
-        if options.command == "list":
-            return _list(model_dir)
-        items = [known_file(name) for name in options.names]
-        if options.command == "verify":
-            return _verify(items, model_dir)
-        return _fetch(items or [known_file(name) for name in DEFAULT_NAMES], model_dir)
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if options.command == "list":
+        return _list(model_dir)
+    items = [known_file(name) for name in options.names]
+    if options.command == "verify":
+        return _verify(items, model_dir)
+    return _fetch(items or [known_file(name) for name in DEFAULT_NAMES], model_dir)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.assets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("assets", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command, what in (
         ("list", "every known model file: licence, source, where it lies, whether it is in order"),

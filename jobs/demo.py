@@ -17,20 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from ops.errors import GanfitError
+from jobs.command import BAD_INPUT, OK, command_parser, exit_status, say
 from ops.fit.config import Method
 from ops.weights.bundle import resolve_bundle
 from pipeline.cluster import ClusterConfig
 from pipeline.demonstration import DATA, DEMO_METHOD, DEMO_STEPS, DemoConfig, demo_fit, demonstrate
 
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("demo", __doc__)
     add = parser.add_argument
     add("--output", type=Path, default=Path("demo"), help="folder for data and results (default: %(default)s)")
     add("--subjects", type=int, default=3, help="people to film (default: %(default)s)")
@@ -43,14 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.subjects, options.frames) < 1 or min(options.steps, options.seed) < 0:
         parser.error("expected at least one subject and one frame, and steps and a seed of 0 or more")
-    try:
-        return _run(_config(options))
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
-        return INTERRUPTED
+    return exit_status(lambda: _run(_config(options)))
 
 
 def _config(options: argparse.Namespace) -> DemoConfig:
@@ -67,7 +56,7 @@ def _config(options: argparse.Namespace) -> DemoConfig:
 
 def _run(config: DemoConfig) -> int:
     started = time.perf_counter()
-    found = demonstrate(config, resolve_bundle("embedded"), lambda line: print(line, flush=True))
+    found = demonstrate(config, resolve_bundle("embedded"), say)
     print(f"\n{found.text}\n\n{time.perf_counter() - started:.0f} s. Look at {found.page}")
     print(
         "Next, the benchmark by hand, or your own photos (python -m jobs.assets list names the models they need):\n"

@@ -5,7 +5,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ops.errors import GanfitError, InputError
+from jobs.command import command_parser, exit_status
+from ops.errors import InputError
 from ops.importers.expression_basis import read_mode_deviations
 from ops.prior import CameraLightPrior, ClippedNormal, save_prior
 from ops.prior_estimation import ImageParameters, estimate_prior, read_image_parameters
@@ -24,20 +25,11 @@ Exit status: 0 written, 1 nothing usable or wrong arguments.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        return _estimate(options.input, options.output, options.expression_sigma)
-    except (GanfitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _estimate(options.input, options.output, options.expression_sigma))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.estimate_prior",
-        description=__doc__,
-        epilog=NOTES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("estimate_prior", __doc__, NOTES)
     parser.add_argument(
         "--input", type=Path, required=True, help="folder searched, with its sub-folders, for .mat files"
     )

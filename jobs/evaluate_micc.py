@@ -20,51 +20,41 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.protocols import Protocol
-from ops.errors import GanfitError
+from jobs.command import command_parser, exit_status, say
 from pipeline.evaluation import Against, EvaluateConfig, Unit, evaluate
 from pipeline.item_tasks import TaskConfig
 from pipeline.reconstruction_files import open_reconstructions
-
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    return exit_status(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
     protocol = Protocol(options.protocol)
-    try:
-        reconstructions = open_reconstructions(options.reconstructions)
-        authors_unit = protocol is Protocol.GANFIT_CODE and not reconstructions.is_run
-        unit = Unit(options.unit) if options.unit else (Unit.TEMPLATE if authors_unit else Unit.MM)
-        config = EvaluateConfig(
-            registered=options.registered,
-            output=options.output,
-            protocol=protocol,
-            unit=unit,
-            scale=options.scale,
-            against=Against(options.against),
-            tasks=TaskConfig(workers=options.workers, chunk=6, address=options.address),
-        )
-        method = options.method or options.reconstructions.resolve().name
-        found = evaluate(config, reconstructions, method, lambda line: print(line, flush=True))
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: finished pairs are kept, the same command continues from them", file=sys.stderr)
-        return INTERRUPTED
+    reconstructions = open_reconstructions(options.reconstructions)
+    authors_unit = protocol is Protocol.GANFIT_CODE and not reconstructions.is_run
+    unit = Unit(options.unit) if options.unit else (Unit.TEMPLATE if authors_unit else Unit.MM)
+    config = EvaluateConfig(
+        registered=options.registered,
+        output=options.output,
+        protocol=protocol,
+        unit=unit,
+        scale=options.scale,
+        against=Against(options.against),
+        tasks=TaskConfig(workers=options.workers, chunk=6, address=options.address),
+    )
+    method = options.method or options.reconstructions.resolve().name
+    found = evaluate(config, reconstructions, method, say)
     print()
     print(found.text)
     print(f"\nwritten to {options.output}: pairs.parquet, table.txt, table.json")
-    return OK
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.evaluate_micc",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("evaluate_micc", __doc__)
     add = parser.add_argument
     add("--registered", type=Path, required=True, help="output of jobs.register_micc")
     add("--reconstructions", type=Path, required=True, help="a run of jobs.reconstruct, or a folder of meshes")

@@ -16,9 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.errors import ConfigurationError, GanfitError
-
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+from jobs.command import command_parser, exit_status, say
+from ops.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,20 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if min(options.count, options.steps, options.batch) < 1:
         parser.error("expected at least one map, step and map of a batch")
-    try:
-        _compare(options)
-    except (GanfitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return OK
+    return exit_status(lambda: _compare(options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.fit_texture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("fit_texture", __doc__)
     add = parser.add_argument
     add("--maps", type=Path, required=True, help="held-out maps: a folder, or a Parquet file with column uri")
     add("--texture", type=Path, nargs="+", required=True, help="files of generators and PCA textures")
@@ -87,12 +77,8 @@ def _compare(options: argparse.Namespace) -> None:
             options.pca_maps, first.latent_size, first.uv_layout, settings, cache
         )
     truth = load_held_out(options.maps, settings, cache)
-    compare_textures(models, truth, settings, options.output, _say)
+    compare_textures(models, truth, settings, options.output, say)
     print((options.output / TABLE_FILE).read_text(encoding="utf-8"), end="")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ops.errors import ConfigurationError, GanfitError
+from jobs.command import command_parser, exit_status
+from ops.errors import ConfigurationError
 from ops.importers.bfm import import_bfm2009, import_bfm2017
 from ops.importers.expression_basis import ExpressionFiles
 from ops.importers.flame import import_flame
@@ -29,26 +30,20 @@ coordinates gets the layout cylindrical-v1. Exit status: 0 done, 1 the input can
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        _refuse_unused(options)
-        model = _import(options)
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        save_morphable_model(model, options.output)
-    except (GanfitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _convert(options))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    _refuse_unused(options)
+    model = _import(options)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    save_morphable_model(model, options.output)
     print(summarise_model(model))
     print(f"written to  {options.output}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.import_model",
-        description=__doc__,
-        epilog=KINDS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("import_model", __doc__, KINDS)
     parser.add_argument("kind", choices=("ict", "bfm2009", "bfm2017", "lsfm", "flame"), help="which model it is")
     parser.add_argument("--input", type=Path, required=True, help="the published file or folder")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")

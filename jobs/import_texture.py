@@ -15,26 +15,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.errors import GanfitError
+from jobs.command import command_parser, exit_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.import_texture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("import_texture", __doc__)
     add = parser.add_argument
     add("--input", type=Path, required=True, help="the pickle")
     add("--output", type=Path, required=True, help="the .safetensors file to write")
     add("--uv-layout", required=True, help="identifier of the UV layout, as in the shape model")
     add("--licence", required=True, help="licence under which you have the weights; kept in the file")
     options = parser.parse_args(arguments)
-    try:
-        _convert(options)
-    except (GanfitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _convert(options))
 
 
 def _convert(options: argparse.Namespace) -> None:

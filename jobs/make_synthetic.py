@@ -24,7 +24,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.errors import GanfitError
+from jobs.command import command_parser, exit_status, say
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.faceworld.shape import faceworld_model
 from ops.weights.bundle import load_shape, resolve_bundle
@@ -33,15 +33,12 @@ from pipeline.synthetic_micc import SyntheticMiccSettings, write_synthetic_micc
 from pipeline.synthetic_textures import SyntheticTextureSettings, write_synthetic_textures
 from pipeline.truth import ALBUM_TRUTH_FILE
 
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
 SMALLEST_SIDE = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.make_synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("make_synthetic", __doc__)
     add = parser.add_argument
     add("--layout", choices=["micc", "photos", "uv"], default="micc", help="what to make (default: %(default)s)")
     add("--subjects", type=int, default=3, help="micc, photos: number of people (default: %(default)s)")
@@ -60,21 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("expected at least one subject, photo, frame, map and process, and a seed of 0 or more")
     if options.side < SMALLEST_SIDE:
         parser.error(f"expected a side of at least {SMALLEST_SIDE}")
-    try:
-        _make(options)
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
-        return INTERRUPTED
-    return OK
+    return exit_status(lambda: _make(options))
 
 
 def _make(options: argparse.Namespace) -> None:
     if options.layout == "micc":
         settings = SyntheticMiccSettings(seed=options.seed, frames=options.frames)
-        write_synthetic_micc(faceworld_model(), options.output, options.subjects, settings, _say)
+        write_synthetic_micc(faceworld_model(), options.output, options.subjects, settings, say)
         return
     if options.layout == "photos":
         album = AlbumSettings(people=options.subjects, photos=options.photos, seed=options.seed)
@@ -83,11 +72,7 @@ def _make(options: argparse.Namespace) -> None:
         return
     model = load_shape(resolve_bundle(options.models, options.model_dir).shape)
     settings = SyntheticTextureSettings(side=options.side, seed=options.seed, image_format=options.image_format)
-    write_synthetic_textures(model, options.output, options.maps, settings, options.processes, _say)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+    write_synthetic_textures(model, options.output, options.maps, settings, options.processes, say)
 
 
 if __name__ == "__main__":

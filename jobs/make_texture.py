@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ops.errors import GanfitError
+from jobs.command import command_parser, exit_status
 
 NOTES = """
 Runs build this texture by themselves the first time a bundle with `texture: {kind: procedural-pca}` is used, and keep
@@ -18,21 +18,11 @@ Exit status: 0 written, 1 wrong arguments or missing model files.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        _make(options)
-    except (GanfitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _make(options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.make_texture",
-        description=__doc__,
-        epilog=NOTES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("make_texture", __doc__, NOTES)
     parser.add_argument(
         "--models", default="ict", help="bundle name or YAML file whose shape is painted (default: ict)"
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.protocols import Protocol
-from ops.errors import GanfitError
+from jobs.command import BAD_INPUT, OK, command_parser, exit_status, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
 from pipeline.cluster import ClusterConfig
@@ -24,24 +24,14 @@ from pipeline.micc import MiccConfig, run_micc
 from pipeline.planner import PlanConfig
 from pipeline.template_source import open_template
 
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        complete = _run(options)
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr)
-        return INTERRUPTED
-    return OK if complete else BAD_INPUT
+    return exit_status(lambda: _run(options))
 
 
-def _run(options: argparse.Namespace) -> bool:
+def _run(options: argparse.Namespace) -> int:
     bundle = resolve_bundle(options.models, options.model_dir)
     template = open_template(options.models, None, options.model_dir)
     config = MiccConfig(
@@ -55,16 +45,14 @@ def _run(options: argparse.Namespace) -> bool:
         workers=options.workers,
         cluster=ClusterConfig(address=options.address, num_gpus=options.num_gpus),
     )
-    found = run_micc(config, bundle, template, _say)
+    found = run_micc(config, bundle, template, say)
     for evaluation in found.evaluations.values():
-        _say(f"\n{evaluation.text}")
-    return found.summary.complete
+        say(f"\n{evaluation.text}")
+    return OK if found.summary.complete else BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.micc", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("micc", __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with subject_01, subject_02, ...")
     add("--landmarks", type=Path, help="folder of LJSON annotations; default: anywhere below --data")
@@ -84,10 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--num-gpus", type=int, help="GPUs to fit on; default: all there are; 0 fits on the CPU")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
     return parser
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

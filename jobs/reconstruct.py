@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
+from jobs.command import BAD_INPUT, OK, say
 from ops.errors import ConfigurationError, GanfitError
 from ops.fit.config import FitConfig, Method, preset
 from ops.weights.bundle import built_in_bundles, resolve_bundle
@@ -37,8 +38,6 @@ from pipeline.planner import PlanConfig
 from pipeline.reconstruction import reconstruct
 from pipeline.summary import table_text
 from pipeline.writing import MeshFormat
-
-OK, BAD_INPUT = 0, 1
 
 
 class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -66,7 +65,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.dry_run:
         print(forecast(config, bundle).text())
         return OK
-    summary = reconstruct(config, bundle, _say if options.log_format == "text" else _log())
+    summary = reconstruct(config, bundle, say if options.log_format == "text" else _log())
     print()
     print(table_text(summary))
     return OK if summary.complete else _refuse("not every input file is accounted for: run the same command again")
@@ -210,10 +209,6 @@ def _log() -> Callable[[str], None]:
     """Progress as JSON lines on standard error, as the workers log."""
     log_to_stderr()
     return lambda line: log_event("progress", line=line)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _refuse(message: str) -> int:

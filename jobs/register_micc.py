@@ -16,32 +16,27 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.errors import GanfitError
+from jobs.command import command_parser, exit_status, say
 from pipeline.item_tasks import TaskConfig
 from pipeline.registration import RegisterConfig, register
 from pipeline.template_source import open_template
-
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        template = open_template(options.template, options.template_landmarks, options.model_dir)
-        config = RegisterConfig(
-            data=options.data,
-            output=options.output,
-            landmarks=options.landmarks,
-            tasks=TaskConfig(workers=options.workers, address=options.address),
-        )
-        rows = register(config, template, lambda line: print(line, flush=True))
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: finished scans are kept, the same command continues from them", file=sys.stderr)
-        return INTERRUPTED
+    return exit_status(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    template = open_template(options.template, options.template_landmarks, options.model_dir)
+    config = RegisterConfig(
+        data=options.data,
+        output=options.output,
+        landmarks=options.landmarks,
+        tasks=TaskConfig(workers=options.workers, address=options.address),
+    )
+    rows = register(config, template, say)
     counts = Counter(f"{row['status']} {row['reason']}".strip() for row in rows)
     print()
     for label, count in sorted(counts.items()):
@@ -51,15 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         residual = sum(row["residual_mm"] for row in good) / len(good)
         print(f"mean distance of the registered faces to their scans: {residual:.3f} mm")
     print(f"written to {options.output}: registrations.parquet, template.npz, items/")
-    return OK
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.register_micc",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("register_micc", __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with subject_01, subject_02, ...")
     add("--landmarks", type=Path, help="folder of LJSON annotations; default: anywhere below --data")

@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from ops.errors import GanfitError
+from jobs.command import command_parser, exit_status
 from pipeline.status import COMPLETE, RUNNING, STOPPED, read_status, status_text
 from pipeline.storage import open_storage
 
@@ -23,17 +23,15 @@ EXIT_STATUS = {COMPLETE: 0, STOPPED: 2, RUNNING: 3}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("status", __doc__)
     parser.add_argument("output", metavar="OUT", help="the output of jobs.reconstruct: a path or a URI")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args(arguments)
-    try:
-        status = read_status(open_storage(options.output))
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _show(options))
+
+
+def _show(options: argparse.Namespace) -> int:
+    status = read_status(open_storage(options.output))
     print(json.dumps(status.to_json(), indent=2) if options.json else status_text(status))
     return EXIT_STATUS[status.state]
 

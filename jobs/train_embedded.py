@@ -25,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jsonargparse import CLI
 
+from jobs.command import say
 from ops.errors import ConfigurationError, GanfitError, MissingModelFileError
 from ops.morphable_model import MorphableModel
 
@@ -121,7 +122,7 @@ def _train(task: _Task, chosen: Mapping[str, Any], *, resume: bool) -> dict[str,
     }
     train, schedule = trainers[task.part]
     schedule = replace(schedule, **chosen)
-    train(task.output, task.cache, schedule, _say, resume=resume)
+    train(task.output, task.cache, schedule, say, resume=resume)
     return {"shapes": [model.metadata.name for model in task.models], **asdict(schedule)}
 
 
@@ -145,7 +146,7 @@ def _evaluate(task: _Task) -> dict[str, Any]:
         "recognition": recognition.evaluate_recognition,
         "judge": recognition.evaluate_recognition,
     }[task.part]
-    return {model.metadata.name: evaluate(task.weights, model, task.cache, _say) for model in task.models}
+    return {model.metadata.name: evaluate(task.weights, model, task.cache, say) for model in task.models}
 
 
 def _compare(task: _Task, reference: str, photos: Path | None) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def _compare(task: _Task, reference: str, photos: Path | None) -> dict[str, Any]
     detector = load_detector(bundle.detector)
     scores: dict[str, Any] = {}
     if task.part == "detector":
-        pictures = load_or_render(TEST_PORTRAITS, task.models[0], task.cache, _say)
+        pictures = load_or_render(TEST_PORTRAITS, task.models[0], task.cache, say)
         scores["reference_detector"] = comparison.check_with_reference(detector, pictures, REFERENCE_PEOPLE)
     if photos is None:
         return scores
@@ -189,7 +190,7 @@ def _photos(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
             try:
                 yield person, decode_photo(path.read_bytes()).image_rgb
             except UnreadableInputError as error:
-                _say(f"left out {path}: {error}")
+                say(f"left out {path}: {error}")
 
 
 def _write_report(task: _Task, training: Any, scores: Mapping[str, Any]) -> None:
@@ -204,10 +205,6 @@ def _write_report(task: _Task, training: Any, scores: Mapping[str, Any]) -> None
     }
     (task.output / f"{task.part}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(evaluation, indent=2))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -20,31 +20,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.errors import ConfigurationError, GanfitError
-
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+from jobs.command import command_parser, exit_status, say
+from ops.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        _train(options)
-    except (GanfitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: the same command continues from the last checkpoint", file=sys.stderr)
-        return INTERRUPTED
-    return OK
+    return exit_status(lambda: _train(options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.train_regressor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("train_regressor", __doc__)
     add = parser.add_argument
     add("--input", type=Path, action="append", default=[], help="a data set or a run of jobs.reconstruct; repeatable")
     add("--portraits", type=int, default=0, help="people of the face world to photograph (default: none)")
@@ -97,10 +84,10 @@ def _train(options: argparse.Namespace) -> None:
     claim_folder(output, settings | {"models": trained_with(bundle)})
     sets = [output / "samples" / f"{number:02d}" for number in range(len(options.input))]
     for source, folder in zip(options.input, sets, strict=True):
-        sample_input(source, folder, bundle, cluster, _say)
+        sample_input(source, folder, bundle, cluster, say)
     if options.portraits:
         sets.append(output / "samples" / "portraits")
-        portrait_set(bundle, sets[-1], options.portraits, _say)
+        portrait_set(bundle, sets[-1], options.portraits, say)
     run = RegressorRun(
         bundle=bundle,
         samples=tuple(sets),
@@ -109,12 +96,8 @@ def _train(options: argparse.Namespace) -> None:
         config=RegressorTrainingConfig(start_share=options.start_share),
         device=device,
     )
-    train_on_workers(run, output, options.workers, cluster, _say)
+    train_on_workers(run, output, options.workers, cluster, say)
     print(f"finished; see {output}")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

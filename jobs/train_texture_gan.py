@@ -21,31 +21,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ops.errors import ConfigurationError, GanfitError
-
-OK, BAD_INPUT, INTERRUPTED = 0, 1, 2
+from jobs.command import command_parser, exit_status, say
+from ops.errors import ConfigurationError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        _train(options)
-    except (GanfitError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted: the same command continues from the last checkpoint", file=sys.stderr)
-        return INTERRUPTED
-    return OK
+    return exit_status(lambda: _train(options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.train_texture_gan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("train_texture_gan", __doc__)
     add = parser.add_argument
     add("--maps", type=Path, required=True, help="folder of square PNG or JPEG maps, or a Parquet file with column uri")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
@@ -92,7 +79,7 @@ def _train(options: argparse.Namespace) -> None:
         raise ConfigurationError(f"{options.maps} is drawn on {source.uv_layout}, not on {options.uv_layout}")
     training = TextureTraining(
         schedule=schedule,
-        maps=load_or_decode_maps(source, schedule.size.generator_sides, options.output / "maps", _say),
+        maps=load_or_decode_maps(source, schedule.size.generator_sides, options.output / "maps", say),
         run=GanRun(
             folder=options.output,
             uv_layout=layout,
@@ -104,14 +91,10 @@ def _train(options: argparse.Namespace) -> None:
         device=pick_device(options.device),
     )
     if options.start_steps:
-        training = supervised_start(training, options.start_steps, _say)
+        training = supervised_start(training, options.start_steps, say)
     cluster = ClusterConfig(address=options.address, num_gpus=None if training.device == "cuda" else 0)
-    train_on_workers(training, options.output, options.workers, cluster, _say)
+    train_on_workers(training, options.output, options.workers, cluster, say)
     print(f"finished; see {options.output}")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":
