@@ -25,6 +25,7 @@ FACE_HEIGHT_MM = 150.0
 """From above the brows to below the chin; `FacePlace.height` is this length in image sides."""
 FOREHEAD_SHARE = 0.30
 """Boxes reach above the landmarks by this share of their height: to the middle of the forehead and beyond."""
+NEAREST_MM = 350.0
 SUPERSAMPLING = 2
 METERED_LUMA = (0.3, 0.75)
 """Cameras expose for faces: the mean luma of the faces, RGB in [0, 1], is brought between these."""
@@ -55,6 +56,8 @@ class SceneSettings:
     """Standard deviation; clipped at twice that."""
     roll_deg: float = 12.0
     """Standard deviation; clipped at two and a half times that."""
+    farthest_mm: float = 2500.0
+    """Of the camera from the face; the nearest is `NEAREST_MM`."""
     occlusion: float = 0.15
     """Probability that something covers a part of the face."""
     degradation: float = 1.0
@@ -145,7 +148,7 @@ def sample_view(rng: np.random.Generator, centre_mm: Tensor, settings: SceneSett
         np.deg2rad(np.clip(rng.normal(0, s), -bound, bound)) if s else 0.0
         for s, bound in zip(spread, limit, strict=True)
     )
-    distance = float(np.exp(rng.uniform(np.log(350.0), np.log(2500.0))))
+    distance = float(np.exp(rng.uniform(np.log(NEAREST_MM), np.log(settings.farthest_mm))))
     direction = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     eye = centre_mm + torch.from_numpy(direction * distance).to(centre_mm)
     camera = Camera(

@@ -1,4 +1,4 @@
-"""The embedded landmark network: two stacked hourglasses over a 64 px crop (Newell et al. 2016), one map a point."""
+"""The embedded landmark network: two stacked hourglasses over a 128 px crop (Newell et al. 2016), one map a point."""
 
 from pathlib import Path
 
@@ -8,20 +8,22 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from ops.networks.embedded_blocks import ConvUnit, Residual, load_weights
+from ops.networks.face_crop import MIRRORED_68
 
-ARCHITECTURE = "ganfit-embedded-landmarks-v1"
-CROP_PX, MAP_SIDE = 64, 32
+ARCHITECTURE = "ganfit-embedded-landmarks-v2"
+CROP_PX, MAP_SIDE = 128, 32
 CROP_SCALE = 1.20
 """Side of the crop relative to the longer side of the detected box."""
-CHANNELS = 40
-DEPTH = 3
+STEM_CHANNELS = 24
+CHANNELS = 64
+DEPTH = 4
 STACKS = 2
 POINTS = 68
 BATCH = 16
 
 
 class Hourglass(nn.Module):
-    """Down to an eighth of the resolution and back, with a skip connection at every level."""
+    """Down to a sixteenth of the resolution and back, with a skip connection at every level."""
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
@@ -41,13 +43,15 @@ class StackedHourglass(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(ConvUnit(3, CHANNELS, 2), Residual(CHANNELS))
+        self.stem = nn.Sequential(
+            ConvUnit(3, STEM_CHANNELS, 2), ConvUnit(STEM_CHANNELS, CHANNELS, 2), Residual(CHANNELS)
+        )
         self.hourglasses = nn.ModuleList([Hourglass(CHANNELS, DEPTH) for _ in range(STACKS)])
         self.features = nn.ModuleList([ConvUnit(CHANNELS, CHANNELS) for _ in range(STACKS)])
         self.maps = nn.ModuleList([nn.Conv2d(CHANNELS, POINTS, 1) for _ in range(STACKS)])
         self.back = nn.ModuleList([nn.Conv2d(POINTS, CHANNELS, 1) for _ in range(STACKS - 1)])
 
-    def forward(self, crops: Float[Tensor, "image 3 64 64"]) -> tuple[Float[Tensor, "image 68 32 32"], ...]:
+    def forward(self, crops: Float[Tensor, "image 3 128 128"]) -> tuple[Float[Tensor, "image 68 32 32"], ...]:
         """Logit maps of crops that are RGB in [0, 1]."""
         x = self.stem(2 * crops - 1)
         outputs: list[Tensor] = []
@@ -132,10 +136,16 @@ class EmbeddedLandmarks:
             crops = np.stack([cut_crop(image_rgb, matrix) for matrix in matrices]).transpose(0, 3, 1, 2)
             with torch.no_grad():
                 batch = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device).float() / 255
-                points = expected_points(self._network(batch)[-1]).cpu().numpy() * CROP_PX
+                points = self._points(batch).cpu().numpy() * CROP_PX
             for index, (matrix, inside) in enumerate(zip(matrices, points, strict=True)):
                 found[first + index] = (inside - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
         return found
+
+    def _points(self, crops: Float[Tensor, "image 3 128 128"]) -> Float[Tensor, "image 68 2"]:
+        """The mean over the crops and their mirror images, in crop units."""
+        plain, mirrored = expected_points(self._network(torch.cat((crops, crops.flip(-1))))[-1]).chunk(2)
+        back = mirrored[:, MIRRORED_68] * mirrored.new_tensor((-1, 1)) + mirrored.new_tensor((1, 0))
+        return (plain + back) / 2
 
 
 def load_embedded_landmarks(path: Path, device: str = "cpu") -> EmbeddedLandmarks:

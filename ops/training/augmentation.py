@@ -5,8 +5,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ops.faceworld.canonical import canonical_landmarks
-
 
 def as_batch(images_rgb: UInt8[np.ndarray, "image height width 3"]) -> Float[Tensor, "image 3 height width"]:
     """RGB in [0, 1], channels first."""
@@ -25,11 +23,3 @@ def jitter_colours(
     mean = images.mean((1, 2, 3), keepdim=True)
     changed = (images * gain.float() - mean) * contrast.float() + mean
     return changed.clamp(0, 1)
-
-
-def mirror_order() -> tuple[int, ...]:
-    """Index of the point that each of the 68 points becomes when the picture is mirrored."""
-    points = canonical_landmarks()
-    mirrored = points * (-1.0, 1.0)
-    squared = ((mirrored[:, None] - points[None]) ** 2).sum(-1)
-    return tuple(int(index) for index in squared.argmin(1))

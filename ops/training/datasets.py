@@ -46,6 +46,8 @@ class PortraitSet:
     smallest: float = 0.55
     """Height of the face in image sides."""
     largest: float = 0.72
+    farthest_mm: float = 2500.0
+    """Of the camera from the face."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,11 @@ class CrowdSet:
 
 TRAIN_PORTRAITS = PortraitSet(first_person=0, people=1600, pictures_each=8)
 TEST_PORTRAITS = PortraitSet(first_person=1_000_000, people=200, pictures_each=6)
-LANDMARK_PORTRAITS = PortraitSet(first_person=4_000_000, people=1000, pictures_each=8)
-"""Of every shape model the landmark network learns from, and of the face world for the judge."""
+JUDGE_PORTRAITS = PortraitSet(first_person=4_000_000, people=1000, pictures_each=8)
+LANDMARK_PORTRAITS = PortraitSet(
+    first_person=4_000_000, people=1500, pictures_each=8, side_px=192, smallest=0.4, farthest_mm=9000.0
+)
+"""Of every shape model the landmark network learns from."""
 TRAIN_CROWDS = CrowdSet(first_picture=0, pictures=6000, first_person=2_000_000, people=400)
 TEST_CROWDS = CrowdSet(first_picture=1_000_000, pictures=300, first_person=3_000_000, people=100, empty=0.2)
 
@@ -113,7 +118,7 @@ def _render_to(spec: PortraitSet | CrowdSet, model: MorphableModel, folder: Path
 
 def _portraits(spec: PortraitSet, model: MorphableModel) -> Iterator[tuple[int, Scene]]:
     painter = AlbedoPainter(canvas_for(model, TEXTURE_SIDE))
-    settings = SceneSettings(side_px=spec.side_px)
+    settings = SceneSettings(side_px=spec.side_px, farthest_mm=spec.farthest_mm)
     for number in range(spec.first_person, spec.first_person + spec.people):
         person = sample_person(model, painter, (PEOPLE_SEED, number))
         for picture in range(spec.pictures_each):

@@ -26,7 +26,7 @@ from ops.networks.embedded_recognition import (
 from ops.networks.recognition import CROP_PX, RecognitionNetwork
 from ops.training.augmentation import as_batch, jitter_colours
 from ops.training.datasets import (
-    LANDMARK_PORTRAITS,
+    JUDGE_PORTRAITS,
     TEST_PORTRAITS,
     TRAIN_PORTRAITS,
     Pictures,
@@ -56,7 +56,7 @@ class Part(NamedTuple):
 
 
 RECOGNITION = Part("recognition", ARCHITECTURE, TRAIN_PORTRAITS)
-JUDGE = Part("judge", JUDGE_ARCHITECTURE, LANDMARK_PORTRAITS)
+JUDGE = Part("judge", JUDGE_ARCHITECTURE, JUDGE_PORTRAITS)
 
 
 class VerificationScore(NamedTuple):

@@ -16,6 +16,7 @@ from ops.networks.embedded_landmarks import (
     expected_points,
     eye_roll,
 )
+from ops.networks.face_crop import MIRRORED_68
 from ops.training.landmarks import normalised_error
 from ops.weights.bundle import load_landmarks, resolve_bundle
 
@@ -67,6 +68,17 @@ def test_faces_do_not_influence_each_other() -> None:
     assert both.shape == (2, 68, 2)
     np.testing.assert_allclose(both[1], alone[0], atol=1e-3)
     assert network(image, boxes[:0], points[:0]).shape == (0, 68, 2)
+
+
+def test_a_mirrored_picture_has_mirrored_landmarks() -> None:
+    torch.manual_seed(1)
+    network = EmbeddedLandmarks(StackedHourglass().eval())
+    image = np.random.default_rng(2).integers(0, 256, (CROP_PX, CROP_PX, 3), np.uint8)
+    box = np.array([[10, 10, 110, 110]], np.float32) + (CROP_PX - 120) / 2
+    points = np.array([[[40, 60], [88, 60], [64, 80], [50, 90], [78, 90]]], np.float32)
+    found = network(image, box, points)[0]
+    mirrored = network(np.ascontiguousarray(image[:, ::-1]), box, points)[0]
+    np.testing.assert_allclose(mirrored[MIRRORED_68] * (-1, 1) + (CROP_PX, 0), found, atol=0.02)
 
 
 def test_finds_the_landmarks_of_the_face_world() -> None:
