@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.ablation import FULL, VARIANTS
-from jobs.command import BAD_INPUT, OK, command_parser, exit_status, say
+from jobs.command import BAD_INPUT, OK, PRESET_HELP, command_parser, exit_status, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
 from pipeline.ablation import PAGE_FILE, ablate
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--layout", default="auto", help="as in jobs.reconstruct (default: %(default)s)")
     add("--models", default="ict", help="a bundle's name, or the YAML file of your own")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
-    add("--preset", default="default", help="default, or paper: the published method to the letter, slower")
+    add("--preset", default="default", help=PRESET_HELP)
     add("--steps", type=int, help="iterations of the fit; default: the preset's")
     add("--limit", type=int, help="use the first so many persons only")
     add("--max-images", type=int, default=plan.max_images, help="images used of one person (default: %(default)s)")

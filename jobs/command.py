@@ -9,6 +9,9 @@ from ops.errors import GanfitError
 
 OK, BAD_INPUT = 0, 1
 """Exit status: everything is accounted for; bad input or configuration. See also `INTERRUPTED`."""
+PRESET_HELP = (
+    "default; paper: the published method to the letter, several times slower; faceworld: for synthetic people alone"
+)
 
 
 def command_parser(name: str, description: str | None, notes: str | None = None) -> argparse.ArgumentParser:

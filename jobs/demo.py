@@ -60,7 +60,7 @@ def _run(config: DemoConfig) -> int:
     print(f"\n{found.text}\n\n{time.perf_counter() - started:.0f} s. Look at {found.page}")
     print(
         "Next, the benchmark by hand, or your own photos (python -m jobs.assets list names the models they need):\n"
-        f"  python -m jobs.micc --data {config.output / DATA} --output OUT --models embedded\n"
+        f"  python -m jobs.micc --data {config.output / DATA} --output OUT --models embedded --preset faceworld\n"
         "  python -m jobs.reconstruct --input PHOTOS --output OUT --models ict"
     )
     return OK if found.complete else BAD_INPUT

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.protocols import Protocol
-from jobs.command import BAD_INPUT, OK, command_parser, exit_status, say
+from jobs.command import BAD_INPUT, OK, PRESET_HELP, command_parser, exit_status, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
 from pipeline.cluster import ClusterConfig
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--models", default="ict", help="a bundle's name, or the YAML file of your own")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
-    add("--preset", default="default", help="default, or paper: the published method to the letter, slower")
+    add("--preset", default="default", help=PRESET_HELP)
     add("--frames", type=int, default=5, help="frames drawn uniformly from every clip (default: %(default)s)")
     add(
         "--protocol",

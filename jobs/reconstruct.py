@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
-from jobs.command import BAD_INPUT, OK, say
+from jobs.command import BAD_INPUT, OK, PRESET_HELP, say
 from ops.errors import ConfigurationError, GanfitError
 from ops.fit.config import FitConfig, Method, preset
 from ops.weights.bundle import built_in_bundles, resolve_bundle
@@ -112,9 +112,7 @@ def _add_content_options(parser: ArgumentParser) -> None:
     bundles = ", ".join(built_in_bundles())
     _add(parser, "models", str, "ict", f"a bundle ({bundles}) or the YAML file of your own")
     _add(parser, "model_dir", str | None, None, "folder or URI of model files; default: $GANFIT_MODELS, else a cache")
-    _add(
-        parser, "preset", str, "default", "default, or paper: the published method to the letter, several times slower"
-    )
+    _add(parser, "preset", str, "default", PRESET_HELP)
     _add(
         parser,
         "method",

@@ -31,7 +31,7 @@ from evaluation.settings_table import (
 )
 from evaluation.shape_error import neutral_face_error_mm, neutral_surface_error_mm
 from evaluation.template import template_from_model
-from ops.fit.config import FitConfig, Method, default_preset
+from ops.fit.config import FitConfig, Method, faceworld_preset
 from ops.morphable_model import MorphableModel
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import load_shape
@@ -59,12 +59,12 @@ pre { background: #f5f5f5; padding: 1rem; overflow: auto } img { max-width: 100%
 
 
 def demo_fit(method: Method = DEMO_METHOD, steps: int = DEMO_STEPS) -> FitConfig:
-    """The default preset for a method and a number of iterations.
+    """The preset for the face world, for a method and a number of iterations.
 
     Raises:
         ConfigurationError: a method that optimises, without iterations.
     """
-    return replace(default_preset(), steps=steps).by(method)
+    return replace(faceworld_preset(), steps=steps).by(method)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ def test_ends_that_do_not_rise_are_refused(ends: tuple[float, ...]) -> None:
 def test_a_fit_draws_coarse_to_fine_and_the_presets_do_not(models: FitModels, inputs: FitInput) -> None:
     assert asked_levels(models, inputs, short()) == [64, 128]
     assert asked_levels(models, inputs, short(coarsest_texels=32)) == [32, 64, 128]
-    for name in ("default", "paper"):
+    for name in ("default", "faceworld", "paper"):
         throughout = short(name, texture_level_ends=preset(name).texture_level_ends)
         assert asked_levels(models, inputs, throughout) == [128]
 
