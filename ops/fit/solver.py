@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ from ops.losses import landmark_error
 
 SMOOTHING = 0.9
 """Decay of the running mean of the loss that early stopping watches."""
+COARSE_TO_FINE_PATIENCE = 0.5
+"""Part of the early-stop window after which a face stands still where textures are drawn coarse to fine: a coarse level
+only prepares the next one, and the last only confirms that nothing is left to gain."""
 
 
 class FitResult(NamedTuple):
@@ -62,12 +65,14 @@ class _State:
     smoothed: Float[Tensor, " image"]
     best: Float[Tensor, " image"]
     best_step: Int64[Tensor, " image"]
+    texels: Int64[Tensor, " image"]
+    """Side of the textures with which the watched losses compare."""
     ahead: Bool[Tensor, " image"]
     """Textures of the largest level whatever the step: the coarser ones had nothing left to tell."""
 
 
-Objectives = Callable[[FitParameters, Tensor, int, bool], Tensor]
-"""Loss of some images at a step, with textures of the step's level or of the largest."""
+Objectives = Callable[[FitParameters, Tensor, int, int], Tensor]
+"""Loss of some images at a step, with textures of a side."""
 
 
 def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResult:
@@ -92,22 +97,22 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
             parameters, finite = fit_stage_one(models, inputs, config)
     objective = Objective(models, inputs, config)
 
-    def total(values: FitParameters, images: Tensor, step: int, largest: bool) -> Tensor:
-        texels = None if largest else objective.texture_level(step)
+    def total(values: FitParameters, images: Tensor, step: int, texels: int) -> Tensor:
         return objective(values, images, step, texels).total(config)
 
-    state = _start(parameters, ~finite)
+    state = _start(parameters, ~finite, objective.texture_level(0))
     for step in range(config.steps):
         if not state.active.numel():
             break
-        if step and objective.texture_level(step) != objective.texture_level(step - 1):
-            _watch_anew(state, ~state.ahead)
+        side = torch.where(state.ahead, models.texture.resolution, objective.texture_level(step))
+        if bool((state.texels != side)[state.active].any()):
+            _change_levels(state, total, side, step)
         state = _step(state, total, models, inputs, config, step)
     elapsed = time.perf_counter() - started
     return _finish(state, objective, elapsed)
 
 
-def _start(parameters: FitParameters, diverged: Bool[Tensor, " image"]) -> _State:
+def _start(parameters: FitParameters, diverged: Bool[Tensor, " image"], texels: int) -> _State:
     count = diverged.shape[0]
     device = diverged.device
     infinite = torch.full((count,), math.inf, device=device)
@@ -120,14 +125,31 @@ def _start(parameters: FitParameters, diverged: Bool[Tensor, " image"]) -> _Stat
         smoothed=infinite,
         best=infinite.clone(),
         best_step=torch.zeros(count, dtype=torch.int64, device=device),
+        texels=torch.full((count,), texels, device=device),
         ahead=torch.zeros(count, dtype=torch.bool, device=device),
     )
 
 
-def _watch_anew(state: _State, images: Bool[Tensor, " image"]) -> None:
-    """Forget some images' losses so far: those of another texture level do not compare."""
-    state.smoothed[images] = math.inf
-    state.best[images] = math.inf
+def _change_levels(state: _State, total: Objectives, texels: Int64[Tensor, " image"], step: int) -> None:
+    """Go on with textures of other sides; the watched losses follow by the ratio of the two levels' losses now."""
+    changed = state.active[(state.texels != texels)[state.active]]
+    ratio = torch.ones_like(state.smoothed)
+    with torch.no_grad():
+        for rows in _alike(texels[changed]):
+            images = changed[rows]
+            values = state.parameters.apply(lambda v, images=images: v[images])
+            before, after = (total(values, images, step, int(side[images[0]])) for side in (state.texels, texels))
+            ratio[images] = after / before
+    state.smoothed *= ratio
+    state.best *= ratio
+    state.best_step[changed] = step - 1
+    state.texels = texels
+
+
+def _patience(models: FitModels, config: FitConfig) -> int:
+    """Iterations without progress after which an image stands still."""
+    coarse_to_fine = config.texture_level(models.texture.levels, 0) < models.texture.resolution
+    return math.ceil(config.early_stop_window * (COARSE_TO_FINE_PATIENCE if coarse_to_fine else 1))
 
 
 def _step(
@@ -154,7 +176,7 @@ def _step(
         )
         state = _update(state, moved, adam, loss, finite, config, step)
         coarse = config.texture_level(models.texture.levels, step) < models.texture.resolution
-        return _part(state, inputs.group, config, step, coarse=coarse)
+        return _part(state, inputs.group, _patience(models, config), step, coarse=coarse)
 
 
 def _slope(
@@ -166,22 +188,25 @@ def _slope(
     gradient that is all but zero decides Adam's step, and so a face would depend on the faces beside it. It costs a
     fifth more than the batch. A GPU takes all images of a texture level together.
     """
-    ahead = state.ahead[state.active]
+    texels = state.texels[state.active]
     losses: list[Tensor] = []
     gradients: list[FitParameters] = []
     parts: list[Tensor] = []
-    for largest in (False, True):
-        level = torch.nonzero(ahead == largest).squeeze(1)
-        for rows in level.split(1 if level.device.type == "cpu" else max(len(level), 1)):
-            if not len(rows):
-                continue
-            leaves = current.apply(lambda v, rows=rows: v[rows].clone().requires_grad_())
-            loss = total(leaves, state.active[rows], step, largest)
-            gradients.append(FitParameters(*torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True)))
-            losses.append(loss.detach())
-            parts.append(rows)
+    for rows in _alike(texels):
+        leaves = current.apply(lambda v, rows=rows: v[rows].clone().requires_grad_())
+        loss = total(leaves, state.active[rows], step, int(texels[rows[0]]))
+        gradients.append(FitParameters(*torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True)))
+        losses.append(loss.detach())
+        parts.append(rows)
     order = torch.argsort(torch.cat(parts))
     return torch.cat(losses)[order], FitParameters(*(torch.cat(c)[order] for c in zip(*gradients, strict=True)))
+
+
+def _alike(texels: Int64[Tensor, " row"]) -> Iterator[Int64[Tensor, " chosen"]]:
+    """Rows that are computed together: all of a texture level, one by one on the CPU."""
+    for side in texels.unique():
+        level = torch.nonzero(texels == side).squeeze(1)
+        yield from level.split(1 if level.device.type == "cpu" else len(level))
 
 
 def _update(
@@ -212,18 +237,17 @@ def _update(
     return state
 
 
-def _part(state: _State, group: Int64[Tensor, " image"], config: FitConfig, step: int, *, coarse: bool) -> _State:
+def _part(state: _State, group: Int64[Tensor, " image"], patience: int, step: int, *, coarse: bool) -> _State:
     """Let go of images that diverged and of people who stand still; from a coarse level these go to the largest."""
     moving = ~state.diverged
-    if config.early_stop_window > 0:
-        progressing = (step - state.best_step < config.early_stop_window) & moving
+    if patience > 0:
+        progressing = (step - state.best_step < patience) & moving
         group_moves = torch.zeros(int(group.max()) + 1, dtype=torch.bool, device=group.device)
         group_moves[group[progressing]] = True
         still = moving & ~group_moves[group]
         if coarse:
             rising = still & ~state.ahead
             state.ahead |= rising
-            _watch_anew(state, rising)
             still &= ~rising
         moving &= ~still
     state.active = state.active[moving[state.active]]

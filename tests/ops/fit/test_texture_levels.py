@@ -31,6 +31,17 @@ class NotedTexture(PcaTexture):
         return super().__call__(latent, level)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShadedTexture(NotedTexture):
+    """Draws the levels below the largest in another brightness."""
+
+    shade: float
+
+    def __call__(self, latent: Tensor, level: int | None = None) -> Tensor:
+        drawn = super().__call__(latent, level)
+        return drawn if drawn.shape[-1] == self.resolution else drawn + self.shade
+
+
 @pytest.fixture
 def models(rng: torch.Generator) -> FitModels:
     """The face world under smooth textures of 128 texels."""
@@ -57,15 +68,16 @@ def inputs(models: FitModels, rng: torch.Generator) -> FitInput:
 
 
 def asked_levels(models: FitModels, inputs: FitInput, config: FitConfig) -> list[int]:
-    """Levels of stage two in order, without repetitions."""
+    """Levels that stage two draws for the first face, in order, without repetitions."""
     assert isinstance(models.texture, NotedTexture)
     models.texture.asked.clear()
-    fit_faces(models, inputs, config)
+    fit_faces(models, FitInput(*(value[:1] for value in inputs)), config)
     asked = models.texture.asked
     return [level for level, before in zip(asked, [0, *asked], strict=False) if level != before]
 
 
 ENDS = (0.25, 0.5, 0.75)
+STILL = LearningRates(identity=0.0, expression=0.0, texture=0.0, camera=0.0, light=0.0)
 
 
 def short(name: str = "default", **changes: Any) -> FitConfig:
@@ -105,15 +117,34 @@ def test_a_fit_draws_coarse_to_fine_and_the_presets_do_not(models: FitModels, in
         assert asked_levels(models, inputs, throughout) == [128]
 
 
-def test_a_face_that_stands_still_goes_to_the_largest_level_and_stops_there(
-    models: FitModels, inputs: FitInput
+@pytest.mark.parametrize("window", [2, 20])
+def test_a_face_that_stands_still_goes_to_the_largest_level_and_stops_there_after_as_many_steps(
+    models: FitModels, inputs: FitInput, window: int
 ) -> None:
-    hopeless = short(steps=12, early_stop_window=2, early_stop_tolerance=0.99)
+    """Half a window on the coarse level and half a window on the largest."""
+    hopeless = short(steps=36, early_stop_window=window, early_stop_tolerance=0.99)
     assert asked_levels(models, inputs, hopeless) == [64, 128]
     coarse_to_fine = fit_faces(models, inputs, hopeless).iterations
     throughout = fit_faces(models, inputs, dataclasses.replace(hopeless, texture_level_ends=())).iterations
-    assert throughout.tolist() == [3, 3]
-    assert coarse_to_fine.tolist() == [6, 6]
+    assert throughout.tolist() == coarse_to_fine.tolist() == [window + 1] * 2
+
+
+@pytest.mark.parametrize("shade", [-0.3, 0.0, 0.3])
+def test_the_jump_of_the_loss_between_two_levels_is_no_progress(
+    models: FitModels, inputs: FitInput, shade: float
+) -> None:
+    """A face with still parameters stops as if the levels drew the same, whichever is closer to the photo."""
+    assert isinstance(models.texture, NotedTexture)
+    window, change = 20, 6
+    shaded = dataclasses.replace(models, texture=ShadedTexture(**vars(models.texture), shade=shade))
+    config = short(
+        steps=40,
+        texture_level_ends=(change / 40,),
+        early_stop_window=window,
+        learning_rates=STILL,
+        second_render=False,
+    )
+    assert fit_faces(shaded, inputs, config).iterations.tolist() == [change + window // 2] * 2
 
 
 def test_a_person_whose_images_stand_still_at_different_times_stays_together(
@@ -139,8 +170,7 @@ def test_faces_at_different_levels_do_not_influence_each_other(models: FitModels
 
 def test_the_result_is_measured_at_the_largest_level(models: FitModels, inputs: FitInput) -> None:
     """With no step taken after the coarse levels, nothing of them is left in what is reported."""
-    still = LearningRates(identity=0.0, expression=0.0, texture=0.0, camera=0.0, light=0.0)
-    frozen = short(learning_rates=still)
+    frozen = short(learning_rates=STILL)
     coarse_to_fine = fit_faces(models, inputs, frozen)
     throughout = fit_faces(models, inputs, dataclasses.replace(frozen, texture_level_ends=()))
     assert torch.equal(coarse_to_fine.loss_total, throughout.loss_total)
