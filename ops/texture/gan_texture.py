@@ -31,6 +31,9 @@ class GanTexture:
     training: str
     """What it was trained on, and how."""
     licence: str
+    latent_deviation: float = 1.0
+    """Standard deviation, over real faces, of the generator's latent values. The model's are in units of it, so that
+    a fit's step size and its weight of the latent norm mean the same as for coefficients in standard deviations."""
 
     @property
     def latent_size(self) -> int:
@@ -58,11 +61,11 @@ class GanTexture:
         """
         if level is not None and level not in self.levels:
             raise ConfigurationError(f"expected a texture level among {self.levels}, got {level}")
-        return (self.generator(latent, level)[:, :3] + 1) / 2
+        return (self.generator(self.latent_deviation * latent, level)[:, :3] + 1) / 2
 
     def constrain(self, latent: Float[Tensor, "image latent"]) -> Float[Tensor, "image latent"]:
-        """Move vectors whose root mean square exceeds 1 onto that sphere, where the training vectors lie."""
-        return onto_ball(latent)
+        """Move vectors onto the generator's sphere, a root mean square of 1, where they lie outside of it."""
+        return onto_ball(self.latent_deviation * latent) / self.latent_deviation
 
     def to(self, device: torch.device | str) -> "GanTexture":
         """The same model on another device."""
@@ -112,7 +115,7 @@ def calibrate_levels(generator: Generator, seed: int = 0) -> None:
 
 
 def save_gan_texture(texture: GanTexture, path: Path) -> None:
-    """Write the weights (float16) as safetensors, sizes, layout, training and licence in the metadata."""
+    """Write the weights (float16) as safetensors; sizes, layout, training, licence and deviation in the metadata."""
     tensors = {name: value.half().contiguous().cpu() for name, value in texture.generator.state_dict().items()}
     metadata = {
         "format": FORMAT,
@@ -120,6 +123,7 @@ def save_gan_texture(texture: GanTexture, path: Path) -> None:
         "uv_layout": texture.uv_layout,
         "training": texture.training,
         "licence": texture.licence,
+        "latent_deviation": repr(texture.latent_deviation),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata=metadata)
@@ -144,6 +148,7 @@ def load_gan_texture(path: Path) -> GanTexture:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
         generator = Generator(GanSize(**json.loads(metadata["size"])))
         generator.load_state_dict(state)
+        deviation = float(metadata.get("latent_deviation", "1"))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise ModelFormatError(f"expected a texture generator at {path}: {error}") from error
     return GanTexture(
@@ -151,4 +156,5 @@ def load_gan_texture(path: Path) -> GanTexture:
         uv_layout=metadata["uv_layout"],
         training=metadata["training"],
         licence=metadata["licence"],
+        latent_deviation=deviation,
     )

@@ -114,9 +114,17 @@ def finished_texture(training: GanTraining, maps: TextureMaps, run: GanRun) -> G
         f"{run.maps_description}; {maps.count} maps, {maps.skipped} files skipped; WGAN-GP, {training.shown} real "
         f"images shown ({share:.0%} of the schedule), running mean of decay {training.schedule.average_decay}"
     )
+    deviation = 1.0
     if training.anchor is not None:
         description += "; started by regression from codes and held to it"
-    return GanTexture(generator=freeze(generator), uv_layout=run.uv_layout, training=description, licence=run.licence)
+        deviation = float(training.anchor.codes.square().mean().sqrt())
+    return GanTexture(
+        generator=freeze(generator),
+        uv_layout=run.uv_layout,
+        training=description,
+        licence=run.licence,
+        latent_deviation=deviation,
+    )
 
 
 class _Record:

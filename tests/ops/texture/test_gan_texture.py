@@ -49,6 +49,13 @@ def test_constrain_keeps_the_texture(texture: GanTexture) -> None:
     torch.testing.assert_close(texture(constrained), texture(latents))
 
 
+def test_latent_values_are_in_the_deviations_the_model_names(texture: GanTexture) -> None:
+    narrow = dataclasses.replace(texture, latent_deviation=0.5)
+    latents = torch.randn(4, 5)
+    torch.testing.assert_close(narrow(2 * latents), texture(latents))
+    torch.testing.assert_close(narrow.constrain(2 * latents), 2 * texture.constrain(latents))
+
+
 def test_calibrated_levels_are_previews_of_the_last(texture: GanTexture) -> None:
     generator = texture.generator
     latents = pixel_norm(torch.randn(16, 5))
@@ -77,9 +84,11 @@ def test_calibrated_levels_add_to_the_linear_image() -> None:
 
 def test_file_keeps_the_model_and_its_description(texture: GanTexture, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "texture.safetensors"
+    texture = dataclasses.replace(texture, latent_deviation=0.7)
     save_gan_texture(texture, path)
     loaded = load_gan_texture(path)
     assert (loaded.uv_layout, loaded.training, loaded.licence) == ("test-v1", "none", "CC0")
+    assert loaded.latent_deviation == 0.7
     assert loaded.generator.size == texture.generator.size
     latents = torch.randn(2, 5)
     assert torch.equal(

@@ -9,7 +9,7 @@ import torch
 from ops.errors import ConfigurationError, DivergedTrainingError, FingerprintMismatchError
 from ops.texture.gan_texture import load_gan_texture
 from ops.texture.progressive_gan import Discriminator, GanSize, Generator
-from ops.training.gan_run import GanRun, run_gan_training
+from ops.training.gan_run import GanRun, finished_texture, run_gan_training
 from ops.training.gan_schedule import GanSchedule, grown
 from ops.training.peers import Peers
 from ops.training.texture_gan import Anchor, GanTraining, critic_slope, map_order
@@ -143,3 +143,10 @@ def test_an_anchored_generator_learns_its_codes(maps: TextureMaps) -> None:
     training.start_from(Generator(SIZE))
     losses = [float(training.step(maps).anchor_loss) for _ in range(5)]
     assert losses[-1] < losses[0]
+
+
+def test_a_finished_texture_counts_in_deviations_of_the_codes(maps: TextureMaps, tmp_path: Path) -> None:
+    codes = 0.6 * torch.randn(maps.count, 8, generator=torch.Generator().manual_seed(0))
+    anchored = finished_texture(GanTraining(SCHEDULE, anchor=Anchor(codes=codes)), maps, run_in(tmp_path))
+    assert anchored.latent_deviation == pytest.approx(float(codes.std()), rel=0.05)
+    assert finished_texture(GanTraining(SCHEDULE), maps, run_in(tmp_path)).latent_deviation == 1
