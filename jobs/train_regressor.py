@@ -5,7 +5,8 @@
 learns from faces of a data set (a folder of photos and clips, or a manifest), of a run of jobs.reconstruct, whose fits
 then supervise it, or, with --portraits N, of N people of the face world photographed on the bundle's shape model, whose
 truth is known. The first phase asks for landmarks in their places and for known parameters; the second adds the
-objective of the fit, through the renderer. Needs a bundle whose models are all there.
+objective of the fit, through the renderer. All the while landmarks are displaced, so that bad ones are not believed.
+Needs a bundle whose models are all there.
 
 writes to the output folder settings.json, samples/, checkpoint.pt, metrics.jsonl, training.log (of workers), and at the
 end regressor.json with the score on samples that were held out, and regressor.safetensors,
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--input", type=Path, action="append", default=[], help="a data set or a run of jobs.reconstruct; repeatable")
     add("--portraits", type=int, default=0, help="people of the face world to photograph (default: none)")
+    add("--start-from", type=Path, help="a regressor.safetensors of the same layout, for what it makes of pictures")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--models", default="ict", help="a bundle's name or YAML file (default: %(default)s)")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
@@ -67,6 +69,8 @@ def _train(options: argparse.Namespace) -> None:
     absent = [str(path) for path in options.input if not path.exists()]
     if absent:
         raise ConfigurationError(f"expected data sets or runs at {', '.join(absent)}, found nothing there")
+    if options.start_from and not options.start_from.is_file():
+        raise ConfigurationError(f"expected a regressor to start from at {options.start_from}, found nothing there")
     bundle = resolve_bundle(options.models, options.model_dir)
     device = pick_device(options.device)
     cluster = ClusterConfig(address=options.address, num_gpus=None if device == "cuda" else 0)
@@ -81,7 +85,8 @@ def _train(options: argparse.Namespace) -> None:
     )
     decisive = ("input", "portraits", "steps", "batch", "learning_rate", "start_share", "seed")
     settings = {name: getattr(options, name) for name in decisive} | {"input": [str(path) for path in options.input]}
-    claim_folder(output, settings | {"models": trained_with(bundle)})
+    start_from = options.start_from.absolute() if options.start_from else None
+    claim_folder(output, settings | {"start_from": start_from and str(start_from), "models": trained_with(bundle)})
     sets = [output / "samples" / f"{number:02d}" for number in range(len(options.input))]
     for source, folder in zip(options.input, sets, strict=True):
         sample_input(source, folder, bundle, cluster, say)
@@ -95,6 +100,7 @@ def _train(options: argparse.Namespace) -> None:
         schedule=schedule,
         config=RegressorTrainingConfig(start_share=options.start_share),
         device=device,
+        start_from=start_from,
     )
     train_on_workers(run, output, options.workers, cluster, say)
     print(f"finished; see {output}")

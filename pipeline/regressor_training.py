@@ -10,7 +10,7 @@ import torch
 
 from ops.errors import FingerprintMismatchError
 from ops.fit.regression import new_regressor
-from ops.networks.regressor_file import RegressorFile, RegressorOrigin, probe_models, save_regressor
+from ops.networks.regressor_file import RegressorFile, RegressorOrigin, probe_models, save_regressor, take_over
 from ops.training.loop import Schedule
 from ops.training.peers import Peers
 from ops.training.regressor import (
@@ -21,6 +21,7 @@ from ops.training.regressor import (
 )
 from ops.training.regressor_samples import FaceFinder, SampleSet, portrait_samples, write_part
 from ops.weights.bundle import ModelBundle, load_detector, load_landmarks, load_shape
+from ops.weights.registry import sha256_of
 from pipeline.models import load_fit_models
 from pipeline.training_workers import Say
 
@@ -40,6 +41,8 @@ class RegressorRun:
     schedule: Schedule
     config: RegressorTrainingConfig = field(default_factory=RegressorTrainingConfig)
     device: str = "cpu"
+    start_from: Path | None = None
+    """A regressor of the same layout, for what it makes of pictures."""
 
     def __call__(self, report: Say, peers: Peers) -> None:
         """Train from the checkpoint where there is one; the first worker writes regressor.safetensors and its score."""
@@ -47,6 +50,8 @@ class RegressorRun:
         models = load_fit_models(dataclasses.replace(self.bundle, regressor=None), self.device)
         torch.manual_seed(self.schedule.seed)
         training = RegressorTraining(dataclasses.replace(models, regressor=new_regressor(models)), self.config)
+        if self.start_from is not None:
+            take_over(training.regressor, self.start_from)
         samples = SampleSet(self.samples)
         files = TrainingFiles(self.output / CHECKPOINT, self.output / METRICS)
         score = train_regressor(training, samples, self.schedule, files, report, peers=peers)
@@ -56,6 +61,7 @@ class RegressorRun:
             "samples": len(samples),
             "schedule": dataclasses.asdict(self.schedule),
             "start_share": self.config.start_share,
+            "start_from": sha256_of(self.start_from) if self.start_from else None,
             "held_out": score._asdict(),
         }
         origin = RegressorOrigin(bundle=self.bundle.name, models=trained_with(self.bundle), training=described)

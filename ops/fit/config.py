@@ -1,5 +1,6 @@
 """What a fit optimises, for how long and how fast; the presets."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
@@ -9,6 +10,10 @@ from ops.errors import ConfigurationError
 
 Method = Literal["ganfit", "fastganfit", "ganfit++"]
 """ganfit: landmarks, then optimisation; fastganfit: the regressor's answer; ganfit++: optimisation from there."""
+
+
+LAST_SCALE = 0.1
+"""Factor of the step sizes that a cosine ends at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +72,10 @@ class FitConfig:
     """Iterations of stage two at most."""
     weights: LossWeights = field(default_factory=LossWeights)
     learning_rates: LearningRates = field(default_factory=LearningRates)
+    answer_pace: float = 1.0
+    """Factor of all step sizes when stage two starts from the regressor's answer, which leaves less far to go."""
     cosine_decay: bool = False
-    """Lower the step sizes along half a cosine to a tenth at the end."""
+    """Lower the step sizes along half a cosine, to a tenth of the given ones at the end."""
     composite: bool = False
     """Show recognition the first render over the input instead of over black."""
     views: int = 1
@@ -120,6 +127,13 @@ class FitConfig:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed
 
+    def step_scale(self, step: int) -> float:
+        """Factor of all step sizes at iteration `step` of stage two."""
+        pace = self.answer_pace if self.start == "regressor" else 1.0
+        if not self.cosine_decay:
+            return pace
+        return (pace + LAST_SCALE) / 2 + (pace - LAST_SCALE) / 2 * math.cos(math.pi * step / self.steps)
+
     def texture_level(self, levels: Sequence[int], step: int) -> int:
         """Which of a texture's levels (ascending) iteration `step` of stage two renders; the largest after the last."""
         levels_below = sum(step < end * self.steps for end in self.texture_level_ends)
@@ -145,6 +159,7 @@ def default_preset() -> FitConfig:
             landmark=0.015, shape=0.004, light=0.05, light_chroma=2.0, texture=0.002, expression=0.1, pixel=5.0
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
+        answer_pace=2.0,
         cosine_decay=True,
         composite=True,
         views=8,
@@ -155,7 +170,8 @@ def default_preset() -> FitConfig:
 def faceworld_preset() -> FitConfig:
     """The default for people of the face world, whom the models draw exactly: pixels count more, priors less."""
     default = default_preset()
-    return replace(default, weights=replace(default.weights, pixel=20.0, shape=0.001, landmark=0.003))
+    weights = replace(default.weights, pixel=20.0, shape=0.001, landmark=0.003)
+    return replace(default, weights=weights, answer_pace=1.0)
 
 
 def preset(name: str) -> FitConfig:

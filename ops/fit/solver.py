@@ -16,7 +16,7 @@ from ops.fit.config import FitConfig
 from ops.fit.constraints import constrain
 from ops.fit.objective import FitInput, FitLosses, FitModels, Objective
 from ops.fit.parameters import FitParameters, mean_over_groups, to_camera, to_light
-from ops.fit.regression import start_from_regressor
+from ops.fit.regression import believed_landmarks, start_from_regressor
 from ops.fit.stage_one import fit_stage_one
 from ops.lighting import light_to_vector
 from ops.losses import landmark_error
@@ -78,9 +78,9 @@ Objectives = Callable[[FitParameters, Tensor, int, int], Tensor]
 def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResult:
     """Fit every image of the batch; images of one group share identity and texture.
 
-    Stage one fits landmarks alone, or asks the regressor. Stage two minimises the whole objective by Adam; after every
-    step the copies of identity and texture are replaced by their mean over the images of the person (Gecer et al.
-    2019, section 3.5).
+    Stage one fits landmarks alone, or asks the regressor, whose own landmarks then stand in for scattered ones. Stage
+    two minimises the whole objective by Adam; after every step the copies of identity and texture are replaced by their
+    mean over the images of the person (Gecer et al. 2019, section 3.5).
     Losses are summed per image and random draws come from the image's seed, so a result does not depend on who shares
     the batch. Textures are rendered coarse to fine, at the levels the configuration gives. A face whose smoothed loss
     no longer falls goes on at the largest level, and leaves the batch when it no longer falls there; an image with a
@@ -93,9 +93,11 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
     with torch.no_grad():
         if config.start == "regressor":
             parameters, finite = start_from_regressor(models, inputs)
+            believed = believed_landmarks(models, inputs, parameters)
         else:
             parameters, finite = fit_stage_one(models, inputs, config)
-    objective = Objective(models, inputs, config)
+            believed = inputs.landmarks_px
+    objective = Objective(models, inputs._replace(landmarks_px=believed), config)
 
     def total(values: FitParameters, images: Tensor, step: int, texels: int) -> Tensor:
         return objective(values, images, step, texels).total(config)
@@ -109,7 +111,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
             _change_levels(state, total, side, step)
         state = _step(state, total, models, inputs, config, step)
     elapsed = time.perf_counter() - started
-    return _finish(state, objective, elapsed)
+    return _finish(state, objective, inputs, elapsed)
 
 
 def _start(parameters: FitParameters, diverged: Bool[Tensor, " image"], texels: int) -> _State:
@@ -164,7 +166,7 @@ def _step(
         for grad in gradient:
             finite &= torch.isfinite(grad).all(-1)
         gradient = gradient.apply(lambda g: torch.where(finite.unsqueeze(-1), g, 0))
-        scale = 0.55 + 0.45 * math.cos(math.pi * step / config.steps) if config.cosine_decay else 1.0
+        scale = config.step_scale(step)
         rates = config.learning_rates
         moved, adam = adam_step(current, gradient, state.adam.rows(active), rates=rates, scale=scale, step=step)
         moved = constrain(moved, models)
@@ -254,9 +256,9 @@ def _part(state: _State, group: Int64[Tensor, " image"], patience: int, step: in
     return state
 
 
-def _finish(state: _State, objective: Objective, elapsed: float) -> FitResult:
+def _finish(state: _State, objective: Objective, inputs: FitInput, elapsed: float) -> FitResult:
     """Measure the final parameters on the exact template view and bring everything to the CPU."""
-    inputs, config = objective.inputs, objective.config
+    config = objective.config
     parameters = state.parameters
     everyone = torch.arange(state.diverged.shape[0], device=state.diverged.device)
     groups = int(inputs.group.max()) + 1

@@ -5,6 +5,9 @@ convolutional network sees the same picture and, wherever its resolution equals 
 beside its own; 68 landmarks come from a landmark network. Three heads, each one linear map:
 texture and light from embedding and features; identity and expression from these and the landmarks; the camera from the
 landmarks. With the heads' weights at zero, as they start, the answer is the mean of the prior.
+
+Landmarks may be wrong, and a linear map cannot tell. The heads that see them see them twice: as they are, and scaled by
+how far they are to be trusted, which follows from how much of them no face explains.
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,14 @@ from ops.networks.recognition import CROP_PX, Recognition
 CAMERA_SIZE, LIGHT_SIZE, LANDMARK_SIZE = 8, 9, 136
 LANDMARK_SCALE = 20.0
 """Landmarks enter as differences from their mean in twentieths of a crop side."""
+TOLD_SIZE = 2 * LANDMARK_SIZE + 1
+"""Landmarks, landmarks times trust, trust."""
+PLAUSIBLE_DIRECTIONS = 30
+"""Dimensions of what landmarks of faces do in an aligned crop."""
+DROPOUT = 0.2
+"""Share of the convolutional branch's answer that the heads do without during the training."""
+TOLERATED = 3.0
+"""Landmarks are half trusted when so many times the usual lies outside those dimensions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +118,18 @@ class Regressor(nn.Module):
             before = channels
         self.levels = nn.ModuleList(levels)
         self.gather = nn.Sequential(
-            nn.Conv2d(before, layout.features, sides[-1], bias=False), nn.BatchNorm2d(layout.features), nn.ReLU()
+            nn.Conv2d(before, layout.features, sides[-1], bias=False),
+            nn.BatchNorm2d(layout.features),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
         )
-        seen = layout.embedding + layout.features
+        seen = self.seen_size
         self.appearance = nn.Linear(seen, layout.texture + LIGHT_SIZE)
-        self.shape = nn.Linear(seen + LANDMARK_SIZE, layout.identity + layout.expression)
-        self.camera = nn.Linear(LANDMARK_SIZE, CAMERA_SIZE)
+        self.shape = nn.Linear(seen + TOLD_SIZE, layout.identity + layout.expression)
+        self.camera = nn.Linear(TOLD_SIZE, CAMERA_SIZE)
         self.mean_landmarks = nn.Buffer(start.landmarks.clone())
+        self.plausible = nn.Buffer(torch.zeros(PLAUSIBLE_DIRECTIONS, LANDMARK_SIZE))
+        self.usual_rest = nn.Buffer(torch.tensor(torch.inf))
         self.start_camera = nn.Buffer(start.camera.clone())
         with torch.no_grad():
             for head in (self.appearance, self.shape, self.camera):
@@ -141,16 +157,43 @@ class Regressor(nn.Module):
             taps = [value for value in recognition.features if value.shape[-1] == side]
             x = level(x, taps)
         seen = torch.cat((self.scaled(recognition.embedding), self.gather(x).flatten(1)), 1)
-        points = self.centred(landmarks)
+        told = self.told(landmarks)
         texture, light = self.appearance(seen).split((layout.texture, LIGHT_SIZE), 1)
-        shape = self.shape(torch.cat((seen, points), 1))
+        shape = self.shape(torch.cat((seen, told), 1))
         identity, expression = shape.split((layout.identity, layout.expression), 1)
-        return Regression(identity, expression, texture, self.camera(points), light)
+        return Regression(identity, expression, texture, self.camera(told), light)
 
     def scaled(self, embedding: Float[Tensor, "image channel"]) -> Float[Tensor, "image channel"]:
         """Embeddings as the heads see them: the root of their mean square is 1."""
         return nn.functional.normalize(embedding) * embedding.shape[1] ** 0.5
 
+    @property
+    def seen_size(self) -> int:
+        """Length of what the heads see of the picture."""
+        return self.layout.embedding + self.layout.features
+
+    def told(self, landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 273"]:
+        """What the heads are told about landmarks."""
+        points = self.centred(landmarks)
+        trust = self.trust(points).unsqueeze(1)
+        return torch.cat((points, trust * points, trust), 1)
+
+    def trust(self, points: Float[Tensor, "image 136"]) -> Float[Tensor, " image"]:
+        """1 for landmarks that faces explain, towards 0 the more of them lies beyond; 1 before that was learned."""
+        return 1 / (1 + self.rest(points) / (TOLERATED * self.usual_rest))
+
+    def rest(self, points: Float[Tensor, "image 136"]) -> Float[Tensor, " image"]:
+        """Squared length of what lies outside the plausible directions."""
+        return (points - (points @ self.plausible.mT) @ self.plausible).square().sum(1)
+
+    @torch.no_grad()
+    def learn_plausible(self, landmarks: Float[Tensor, "sample 68 2"]) -> None:
+        """Take the directions in which the landmarks of many faces lie, and how much of these usually lies outside."""
+        points = self.centred(landmarks)
+        _, directions = torch.linalg.eigh(points.double().mT @ points.double())
+        self.plausible.copy_(directions[:, -PLAUSIBLE_DIRECTIONS:].mT)
+        self.usual_rest.copy_(self.rest(points).median())
+
     def centred(self, landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 136"]:
-        """Landmarks as the heads see them."""
+        """Landmarks as differences from their mean."""
         return ((landmarks - self.mean_landmarks) * LANDMARK_SCALE).flatten(1)

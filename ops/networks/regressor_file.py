@@ -22,8 +22,10 @@ from ops.morphable_model import MorphableModel
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
 from ops.texture.interface import TextureModel
 
-FORMAT = "ganfit-regressor-v1"
+FORMAT = "ganfit-regressor-v2"
 NETWORK, PROBE = "network.", "probe."
+OF_PICTURES = ("levels.", "gather.", "appearance.", "shape.")
+"""Beginnings of the names of tensors that have to do with pictures."""
 TOLERANCE = 0.02
 """Largest deviation of an answer, relative to the mode's size or in albedo."""
 PROBE_PX = 8
@@ -105,6 +107,31 @@ def load_regressor_file(path: Path) -> RegressorFile:
         return _assemble(json.loads(metadata[FORMAT]), tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, ConfigurationError) as error:
         raise ModelFormatError(f"{path} is not a sound regressor file: {error}") from error
+
+
+@torch.no_grad()
+def take_over(regressor: Regressor, path: Path) -> None:
+    """Give a regressor what another one of its layout makes of the picture: all but the weights of landmarks.
+
+    The file may be of an earlier version, whose regressors saw landmarks otherwise.
+
+    Raises:
+        MissingModelFileError: there is no such file.
+        ModelFormatError: it is no regressor, or one of another layout.
+    """
+    if not path.is_file():
+        raise MissingModelFileError(f"expected a regressor to start from at {path}, found no file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name, value in regressor.state_dict().items():
+                if not name.startswith(OF_PICTURES):
+                    continue
+                given = file.get_tensor(NETWORK + name)
+                if name == "shape.weight":
+                    value, given = (weight[:, : regressor.seen_size] for weight in (value, given))
+                value.copy_(given)
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelFormatError(f"{path} is not a regressor of the same layout: {error}") from error
 
 
 def check_origin(

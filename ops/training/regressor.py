@@ -26,14 +26,14 @@ from ops.fit.parameters import FitParameters, to_camera
 from ops.fit.regression import recognition_crops, regress
 from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.morphable_model import MorphableModel
+from ops.networks.regressor import TOLD_SIZE
 from ops.training.augmentation import jitter_colours
 from ops.training.datasets import Progress
+from ops.training.displacement import DisplacedBatch, align_anew, displaced_landmarks
 from ops.training.loop import Schedule, run_training
 from ops.training.peers import Peers
 from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, SampleBatch, SampleSet
 
-POINT_JITTER = 0.002
-"""Standard deviation of the noise added to landmarks at every visit, in crop sides."""
 COLOUR_JITTER = 0.5
 STEP_SEEDS = 1_000_003
 """Keeps the second render's draws of different visits apart."""
@@ -139,13 +139,11 @@ class RegressorTraining(nn.Module):
 
     def forward(self, batch: SampleBatch, step: int, progress: float) -> Float[Tensor, ""]:
         """Mean loss of a batch at a share of the training; random parts depend on the samples and the step alone."""
-        rng = np.random.default_rng((step, int(batch.seeds[0])))
-        jitter = torch.from_numpy(rng.standard_normal(batch.landmarks.shape)).to(batch.landmarks)
-        images = jitter_colours(batch.images.cpu(), rng, COLOUR_JITTER).to(batch.images)
-        answer = regress(self.models, images, batch.landmarks + POINT_JITTER * jitter)
+        batch, given = disturbed(batch, step)
+        answer = regress(self.models, batch.images, given)
         total = self.known(answer, batch) + self.config.weights.prior * self.prior(answer)
         if progress >= self.config.start_share:
-            objective = self.objective(self.within_limits(answer), batch._replace(images=images), step)
+            objective = self.objective(self.within_limits(answer), batch, step)
             total = total + self.config.weights.objective * objective
         return total.mean()
 
@@ -193,6 +191,14 @@ class RegressorTraining(nn.Module):
         return objective(answer, everyone, 0).total(self.config.fit)
 
 
+def disturbed(batch: SampleBatch, step: int) -> DisplacedBatch:
+    """A batch as its visit at a step sees it: landmarks displaced, crops that follow them, colours changed."""
+    rng = np.random.default_rng((step, int(batch.seeds[0])))
+    moved, given = align_anew(batch, displaced_landmarks(batch.landmarks, rng))
+    images = jitter_colours(moved.images.cpu(), rng, COLOUR_JITTER).to(batch.images)
+    return DisplacedBatch(moved._replace(images=images), given)
+
+
 def fit_input(batch: SampleBatch, step: int) -> FitInput:
     """A batch as the fit takes it, every image a person of its own."""
     return FitInput(
@@ -206,42 +212,47 @@ def fit_input(batch: SampleBatch, step: int) -> FitInput:
 
 @torch.no_grad()
 def start_heads(training: RegressorTraining, samples: SampleSet, positions: range) -> int:
-    """Set the shape head to the ridge regression of what is known on embedding and landmarks.
+    """Add to the shape head the ridge regression of what it leaves, on embedding and landmarks, some of them displaced.
 
     The camera's head follows from the landmarks by gradient descent, which needs no pictures. What cannot be solved
-    for want of known samples stays at the prior's mean. Returns how many samples were used.
+    for want of known samples stays as it is. Returns how many samples were used.
     """
-    network, models = training.regressor, training.models
-    embeddings: list[Tensor] = []
-    batches: list[SampleBatch] = []
-    for start in range(0, min(len(positions), MOST_RIDGE_SAMPLES), RIDGE_BATCH):
-        batch = samples.batch(positions[start : start + RIDGE_BATCH])
-        batches.append(batch._replace(images=batch.images[:0], valid=batch.valid[:0], texture=batch.texture[:0]))
-        crops = recognition_crops(batch.images.to(models.device))
-        embeddings.append(network.scaled(models.recognition(crops).embedding).cpu())
-    embedding = torch.cat(embeddings)
-    landmarks, identity, expression = (
-        torch.cat([getattr(batch, name) for batch in batches]) for name in ("landmarks", "identity", "expression")
-    )
-    known = torch.isfinite(identity).all(1) & torch.isfinite(expression).all(1)
-    points = network.centred(landmarks.to(models.device)).cpu()
-    if int(known.sum()) >= FEWEST_RIDGE_SAMPLES:
-        weight, bias = ridge(torch.cat((embedding, points), 1)[known], torch.cat((identity, expression), 1)[known])
-        size = embedding.shape[1]
-        network.shape.weight[:, :size] = weight[:, :size].to(models.device)
-        network.shape.weight[:, -points.shape[1] :] = weight[:, size:].to(models.device)
-        network.shape.bias.copy_(bias)
-        _start_camera(training, *(value[known].to(models.device) for value in (landmarks, identity, expression)))
-    return int(known.sum())
+    network, models = training.regressor.eval(), training.models
+    used = min(len(positions), MOST_RIDGE_SAMPLES)
+    if used < FEWEST_RIDGE_SAMPLES:
+        return 0
+    network.learn_plausible(samples.landmarks(positions[:used]).to(models.device))
+    rows: list[tuple[Tensor, ...]] = []
+    for start in range(0, used, RIDGE_BATCH):
+        batch = samples.batch(positions[start : min(start + RIDGE_BATCH, used)]).to(models.device)
+        batch, given = align_anew(batch, displaced_landmarks(batch.landmarks, np.random.default_rng(start)))
+        crops = recognition_crops(batch.images)
+        recognition = models.recognition(crops)
+        answer = network(crops, recognition, given)
+        inputs = torch.cat((network.scaled(recognition.embedding), network.told(given)), 1)
+        left = torch.cat((batch.identity - answer.identity, batch.expression - answer.expression), 1)
+        rows.append((inputs, left, batch.landmarks, batch.identity, batch.expression))
+    columns = [torch.cat(column) for column in zip(*rows, strict=True)]
+    known = torch.isfinite(columns[1]).all(1)
+    if int(known.sum()) < FEWEST_RIDGE_SAMPLES:
+        return 0
+    inputs, left, landmarks, identity, expression = (column[known] for column in columns)
+    weight, bias = ridge(inputs, left)
+    size = network.layout.embedding
+    network.shape.weight[:, :size] += weight[:, :size]
+    network.shape.weight[:, -TOLD_SIZE:] += weight[:, size:]
+    network.shape.bias.add_(bias)
+    _start_camera(training, inputs[:, size:], landmarks, identity, expression)
+    return len(inputs)
 
 
 def ridge(
-    inputs: Float[Tensor, "sample input"], outputs: Float[Tensor, "sample output"], strength: float = 0.003
+    inputs: Float[Tensor, "sample input"], outputs: Float[Tensor, "sample output"], strength: float = 0.01
 ) -> tuple[Float[Tensor, "output input"], Float[Tensor, " output"]]:
     """Weights and bias that minimise |W x + b - y|^2 + strength |W|^2 for inputs of unit variance."""
     mean, deviation = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
     scaled = ((inputs - mean) / deviation).double()
-    normal = scaled.mT @ scaled + strength * len(inputs) * torch.eye(inputs.shape[1], dtype=torch.float64)
+    normal = scaled.mT @ scaled + strength * len(inputs) * torch.eye(inputs.shape[1]).to(scaled)
     centred = (outputs - outputs.mean(0)).double()
     weight = torch.linalg.solve(normal, scaled.mT @ centred).mT.float() / deviation
     return weight, outputs.mean(0) - weight @ mean
@@ -250,6 +261,7 @@ def ridge(
 @torch.enable_grad()
 def _start_camera(
     training: RegressorTraining,
+    told: Float[Tensor, "sample 273"],
     landmarks: Float[Tensor, "sample 68 2"],
     identity: Float[Tensor, "sample identity"],
     expression: Float[Tensor, "sample expression"],
@@ -264,7 +276,7 @@ def _start_camera(
         rows = torch.from_numpy(np.random.default_rng(step).integers(len(landmarks), size=RIDGE_BATCH)).to(
             landmarks.device
         )
-        camera = head(training.regressor.centred(landmarks[rows]))
+        camera = head(told[rows])
         error = training.misplaced(camera, identity[rows], expression[rows], landmarks[rows])
         loss = (training.config.weights.landmark * error + prior * losses.squared_norm(camera - start)).mean()
         optimiser.zero_grad()

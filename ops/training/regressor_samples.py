@@ -131,10 +131,19 @@ class SampleSet:
             *known,
         )
 
+    def landmarks(self, index: Sequence[int]) -> Float[Tensor, "sample 68 2"]:
+        """Landmarks of some samples, without their pictures."""
+        places = [self._place(int(position)) for position in index]
+        return torch.tensor(np.stack([self._parts[part].landmarks[row] for part, row in places]))
+
     def _row(self, position: int) -> tuple[np.ndarray, ...]:
-        part = int(np.searchsorted(self._ends, position, side="right"))
-        row = position - (int(self._ends[part - 1]) if part else 0)
+        part, row = self._place(position)
         return tuple(np.asarray(column[row]) for column in self._parts[part])
+
+    def _place(self, position: int) -> tuple[int, int]:
+        """The part a sample is in, and its row there."""
+        part = int(np.searchsorted(self._ends, position, side="right"))
+        return part, position - (int(self._ends[part - 1]) if part else 0)
 
 
 def write_part(folder: Path, samples: RegressorSamples) -> None:

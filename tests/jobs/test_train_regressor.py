@@ -25,6 +25,7 @@ def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
         (["--portraits", "3", "--start-share", "1.5"], "--start-share in [0, 1]"),
         (["--portraits", "3", "--models", "itc"], "expected a bundle's name"),
         (["--input", "x/nowhere", "--models", "embedded", "--device", "cpu"], "runs at x/nowhere, found nothing"),
+        (["--portraits", "3", "--models", "embedded", "--start-from", "x/nothing"], "start from at x/nothing, found"),
     ],
 )
 def test_bad_options_are_refused(

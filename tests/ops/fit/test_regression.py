@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Literal
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from ops.errors import ConfigurationError
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitInput, FitModels, fit_faces, preset
 from ops.fit.parameters import to_camera
-from ops.fit.regression import mean_start, new_regressor, regress, start_from_regressor
+from ops.fit.regression import believed_landmarks, mean_start, new_regressor, regress, start_from_regressor
 from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.networks.regressor import Regressor
 from ops.prior import CameraLightPrior
@@ -103,6 +104,64 @@ def test_a_method_is_a_start_and_a_number_of_steps() -> None:
     assert (both.method, both.start, both.steps) == ("ganfit++", "regressor", config.steps)
     with pytest.raises(ConfigurationError, match=r"ganfit\+\+ optimises"):
         fast.by("ganfit++")
+
+
+def test_scattered_landmarks_give_way_to_the_answers_own(models: FitModels, rng: torch.Generator) -> None:
+    taught = _taught(models)
+    assert taught.regressor is not None
+    mean = mean_start(models.shape).landmarks
+    faces = mean + torch.einsum("sk,kpc->spc", torch.randn(500, 4, generator=rng), _gestures(rng))
+    taught.regressor.learn_plausible(faces + 0.001 * torch.randn(500, 68, 2, generator=rng))
+    count = 3
+    landmarks = faces[:count].clone()
+    landmarks[1] += 0.03 * torch.randn(68, 2, generator=rng)
+    landmarks[2] += torch.tensor((0.02, 0.01))
+    inputs = FitInput(
+        images=torch.rand(count, 3, SIDE, SIDE, generator=rng),
+        valid=torch.ones(count, SIDE, SIDE, dtype=torch.bool),
+        landmarks_px=landmarks * SIDE,
+        group=torch.arange(count),
+        seeds=torch.arange(count),
+    )
+    answer, _ = start_from_regressor(taught, inputs)
+    believed = believed_landmarks(taught, inputs, answer)
+    assert torch.equal(believed[0], inputs.landmarks_px[0])
+    assert torch.equal(believed[2], inputs.landmarks_px[2])
+    camera = to_camera(answer.camera)
+    vertices = models.shape.vertices_mm(answer.identity, answer.expression)[:, landmark_vertices(models.shape)]
+    seen = project_points(camera, choose_landmarks(vertices, camera))
+    torch.testing.assert_close(believed[1], seen[1] * SIDE, atol=1e-2, rtol=1e-4)
+    config = dataclasses.replace(preset("default"), render_px=SIDE, steps=0, start="regressor")
+    result = fit_faces(taught, inputs, config)
+    eyes = (landmarks[:, 36] - landmarks[:, 45]).norm(dim=-1)
+    torch.testing.assert_close(
+        result.landmark_error, (seen - landmarks).norm(dim=-1).mean(1) / eyes, atol=1e-3, rtol=1e-2
+    )
+
+
+@pytest.mark.parametrize(("start", "pace"), [("landmarks", 1.0), ("regressor", 3.0)])
+def test_steps_from_an_answer_have_their_own_pace(
+    models: FitModels, inputs: FitInput, start: Literal["landmarks", "regressor"], pace: float
+) -> None:
+    config = dataclasses.replace(
+        preset("default"), render_px=SIDE, start=start, answer_pace=3.0, views=1, second_render=False
+    )
+    before = fit_faces(models, inputs, dataclasses.replace(config, steps=0))
+    after = fit_faces(models, inputs, dataclasses.replace(config, steps=1))
+    # The first step of Adam is as long as the step size in every unknown.
+    focal, roll = (after.camera - before.camera)[:, 6:].abs().T
+    rate = config.learning_rates.camera
+    torch.testing.assert_close(focal, torch.full((3,), pace * rate), rtol=1e-2, atol=0)
+    torch.testing.assert_close(roll, torch.full((3,), pace * rate), rtol=1e-2, atol=0)
+    longer = dataclasses.replace(config, steps=100)
+    assert [longer.step_scale(step) for step in (0, 50, 100)] == pytest.approx([pace, (pace + 0.1) / 2, 0.1])
+
+
+def _gestures(rng: torch.Generator) -> torch.Tensor:
+    """A common shift among the ways in which the landmarks of faces differ."""
+    moves = 0.02 * torch.randn(4, 68, 2, generator=rng)
+    moves[0], moves[1] = torch.tensor((0.02, 0.0)), torch.tensor((0.0, 0.02))
+    return moves
 
 
 def _taught(models: FitModels, scale: float = 1.0) -> FitModels:

@@ -7,7 +7,7 @@ import torch
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
 from ops.faceworld.shape import faceworld_model
 from ops.networks.recognition import Recognition
-from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
+from ops.networks.regressor import TOLD_SIZE, Regressor, RegressorLayout, RegressorStart
 from ops.networks.regressor_file import (
     RegressorFile,
     RegressorOrigin,
@@ -15,6 +15,7 @@ from ops.networks.regressor_file import (
     load_regressor_file,
     probe_models,
     save_regressor,
+    take_over,
 )
 from ops.texture.pca import PcaTexture
 
@@ -84,6 +85,30 @@ def test_every_head_sees_what_it_should_and_nothing_else(rng: torch.Generator) -
         assert not torch.equal(getattr(before, name), getattr(by_taps, name))
 
 
+def test_landmarks_that_no_face_explains_are_trusted_less(rng: torch.Generator) -> None:
+    network = make(EMBEDDED, rng)
+    directions = torch.randn(5, 136, generator=rng) / 20
+    usual = 0.001
+
+    def some(count: int) -> torch.Tensor:
+        flat = torch.randn(count, 5, generator=rng) @ directions + usual * torch.randn(count, 136, generator=rng)
+        return network.mean_landmarks + flat.unflatten(1, (68, 2))
+
+    new = some(20)
+    assert (network.trust(network.centred(new)) == 1).all()
+    network.learn_plausible(some(500))
+    good = network.trust(network.centred(new))
+    assert float(good.min()) > 0.6
+    bad = new + 20 * usual * torch.randn(20, 68, 2, generator=rng)
+    told = network.told(bad)
+    assert float(told[:, -1].max()) < 0.02
+    points = network.centred(bad)
+    torch.testing.assert_close(told[:, :136], points)
+    torch.testing.assert_close(told[:, 136:272], told[:, -1:] * points)
+    far = new + network.plausible[0].unflatten(0, (68, 2))
+    torch.testing.assert_close(network.trust(network.centred(far)), good, atol=1e-3, rtol=0)
+
+
 def test_activations_of_a_resolution_the_branch_lacks_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"56, 28, 14, 7, 4 px, found 30"):
         dataclasses.replace(EMBEDDED, taps=((2, 30),))
@@ -122,6 +147,25 @@ def test_a_file_gives_back_the_network_and_where_it_comes_from(
     for ours, theirs in zip(content.regressor(*seen), network(*seen), strict=True):
         torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.01)
     check_origin(path, content, faceworld_model(), texture, SHA)
+
+
+def test_a_start_is_what_another_one_makes_of_pictures(saved: tuple[Path, Regressor], rng: torch.Generator) -> None:
+    path, other = saved
+    network = make(other.layout, rng).eval()
+    take_over(network, path)
+    with torch.no_grad():
+        other.shape.weight[:, -TOLD_SIZE:] = 0
+    seen = looks(other.layout, 2, rng)
+    with torch.no_grad():
+        ours, theirs = network(*seen), other(*seen)
+    assert float(theirs.identity.abs().max()) > 0.05
+    for name in ("identity", "expression", "texture", "light"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), atol=0.02, rtol=0.01)
+    assert not network.shape.weight[:, -TOLD_SIZE:].any()
+    with pytest.raises(ModelFormatError, match="not a regressor of the same layout"):
+        take_over(make(ARCFACE, rng), path)
+    with pytest.raises(MissingModelFileError, match="found no file"):
+        take_over(network, path.with_name("absent"))
 
 
 def test_other_models_than_those_of_the_training_are_refused(
