@@ -80,7 +80,7 @@ def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "input"),
         (["--input", "x", "--output", "y", "--surprise", "1"], "surprise"),
         (["--input", "x", "--output", "y", "--layout", "spiral"], "layout"),
-        (["--input", "x", "--output", "y", "--preset", "best"], "expected a preset out of default, paper"),
+        (["--input", "x", "--output", "y", "--preset", "best"], "expected a preset out of default, faceworld, paper"),
         (["--input", "x", "--output", "y", "--limit", "none at all"], "limit"),
         (["--input", "x", "--output", "y", "--models", "nowhere.yaml"], "expected a bundle's name"),
         (["--input", "x", "--output", "y", "--models", "embedded", "--fit.steps", "-1"], "steps"),
