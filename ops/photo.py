@@ -14,6 +14,8 @@ from PIL import Image
 
 from ops.errors import UnreadableInputError, UnsupportedInputError
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in a grey photo (ITU-R BT.601)."""
 MAX_SIDE_PX = 4096
 """A decoded image is reduced until its longer side is at most this."""
 MAX_PIXELS = 64_000_000

@@ -17,6 +17,7 @@ from ops.faceworld.people import Person, sample_expression
 from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.lighting import LIGHT_SIZE, Light, light_to_vector
 from ops.morphable_model import MorphableModel
+from ops.photo import LUMA
 from ops.render import Topology, render
 
 HEAD_CENTRE_MM = (0.0, -35.0, -20.0)
@@ -29,8 +30,6 @@ NEAREST_MM = 350.0
 SUPERSAMPLING = 2
 METERED_LUMA = (0.3, 0.75)
 """Cameras expose for faces: the mean luma of the faces, RGB in [0, 1], is brought between these."""
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G and B (ITU-R BT.601)."""
 NASION = 27
 
 

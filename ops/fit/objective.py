@@ -19,6 +19,7 @@ from ops.landmark_points import choose_landmarks, landmark_vertices
 from ops.morphable_model import MorphableModel
 from ops.networks.recognition import Recognition
 from ops.networks.regressor import Regressor
+from ops.photo import LUMA
 from ops.prior import CameraLightPrior
 from ops.render import Render, Topology, render
 from ops.texture.interface import TextureModel
@@ -27,8 +28,6 @@ INITIAL_LIGHT = (0.0, 0.3, 1.2, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6)
 """Where every light starts, solver units: above the camera's line of sight, white, a little darker than the albedo."""
 GREY_SPREAD = 0.012
 """A photo whose colours spread less than this about grey, on average, is a grey one."""
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G, B in a grey photo (Rec. 601)."""
 BACKGROUND = 0.5
 """Grey behind the second render: recognition's zero."""
 SEEN_IN_VIEWS = frozenset(("identity", "content"))
