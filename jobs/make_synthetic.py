@@ -14,7 +14,8 @@ input of jobs.reconstruct and `jobs.ablation`.
     python -m jobs.make_synthetic --layout uv --maps 10000 --side 256 --models embedded --output uv-maps
 
 paints albedo maps on the UV layout of a bundle's shape model, in parallel processes: the training set of
-`jobs.train_texture_gan`. Another --seed gives held-out maps for `jobs.fit_texture`.
+`jobs.train_texture_gan`. Another --seed gives held-out maps for `jobs.fit_texture`; --plain leaves out the detail that
+lies elsewhere on every face.
 
 Exit status: 0 when done, 1 for bad input, 2 when interrupted (run the same command again to continue).
 """
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--maps", type=int, default=10_000, help="uv: number of maps (default: %(default)s)")
     add("--side", type=int, default=512, help="uv: texels along a side (default: %(default)s)")
     add("--image-format", choices=["png", "jpg"], default="png", help="uv: files to write (default: %(default)s)")
+    add("--plain", action="store_true", help="uv: faces without spots, pores and streaks")
     add("--models", default="embedded", help="uv: bundle whose shape model is painted (default: %(default)s)")
     add("--model-dir", type=Path, help="uv: folder of the model files (default: $GANFIT_MODELS or the cache)")
     add("--processes", type=int, default=local_cpus(), help="uv: processes that paint (default: one a CPU)")
@@ -71,7 +73,9 @@ def _make(options: argparse.Namespace) -> None:
         write_album(faceworld_model(), photos, photos.with_name(ALBUM_TRUTH_FILE), album)
         return
     model = load_shape(resolve_bundle(options.models, options.model_dir).shape)
-    settings = SyntheticTextureSettings(side=options.side, seed=options.seed, image_format=options.image_format)
+    settings = SyntheticTextureSettings(
+        side=options.side, seed=options.seed, image_format=options.image_format, plain=options.plain
+    )
     write_synthetic_textures(model, options.output, options.maps, settings, options.processes, say)
 
 

@@ -61,9 +61,10 @@ def _train(options: argparse.Namespace) -> None:
     from ops.training.loop import Schedule
     from ops.training.regressor import RegressorTrainingConfig
     from ops.weights.bundle import resolve_bundle
+    from ops.weights.registry import sha256_of
     from pipeline.cluster import ClusterConfig
     from pipeline.regressor_samples import sample_input
-    from pipeline.regressor_training import RegressorRun, claim_folder, portrait_set, trained_with
+    from pipeline.regressor_training import RegressorRun, claim_folder, portrait_set, tested_set, trained_with
     from pipeline.training_workers import pick_device, train_on_workers
 
     absent = [str(path) for path in options.input if not path.exists()]
@@ -86,16 +87,20 @@ def _train(options: argparse.Namespace) -> None:
     decisive = ("input", "portraits", "steps", "batch", "learning_rate", "start_share", "seed")
     settings = {name: getattr(options, name) for name in decisive} | {"input": [str(path) for path in options.input]}
     start_from = options.start_from.absolute() if options.start_from else None
-    claim_folder(output, settings | {"start_from": start_from and str(start_from), "models": trained_with(bundle)})
+    begun_with = start_from and sha256_of(start_from)
+    claim_folder(output, settings | {"start_from": begun_with, "models": trained_with(bundle)})
     sets = [output / "samples" / f"{number:02d}" for number in range(len(options.input))]
     for source, folder in zip(options.input, sets, strict=True):
         sample_input(source, folder, bundle, cluster, say)
+    tested = None
     if options.portraits:
         sets.append(output / "samples" / "portraits")
         portrait_set(bundle, sets[-1], options.portraits, say)
+        tested = tested_set(bundle, output / "tested", options.portraits, say)
     run = RegressorRun(
         bundle=bundle,
         samples=tuple(sets),
+        tested=tested,
         output=output,
         schedule=schedule,
         config=RegressorTrainingConfig(start_share=options.start_share),

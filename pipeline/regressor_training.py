@@ -17,6 +17,7 @@ from ops.training.regressor import (
     RegressorTraining,
     RegressorTrainingConfig,
     TrainingFiles,
+    learn_errors,
     train_regressor,
 )
 from ops.training.regressor_samples import FaceFinder, SampleSet, portrait_samples, write_part
@@ -27,7 +28,10 @@ from pipeline.training_workers import Say
 
 CHECKPOINT, METRICS, REGRESSOR, REPORT = "checkpoint.pt", "metrics.jsonl", "regressor.safetensors", "regressor.json"
 SETTINGS = "settings.json"
-PORTRAITS_A_PART, PICTURES_EACH = 200, 2
+PORTRAITS_A_PART, PICTURES_EACH = 200, 1
+FIRST_TESTED, MOST_TESTED, TESTED_SHARE, TESTED_PICTURES = 10_000_000, 200, 0.01, 4
+"""Number of the first of the people whose portraits only tell how far answers are off; how many they are at most, and
+for every one that is learned from; portraits of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class RegressorRun:
     output: Path
     schedule: Schedule
     config: RegressorTrainingConfig = field(default_factory=RegressorTrainingConfig)
+    tested: Path | None = None
+    """Several portraits each of people not learned from."""
     device: str = "cpu"
     start_from: Path | None = None
     """A regressor of the same layout, for what it makes of pictures."""
@@ -57,6 +63,9 @@ class RegressorRun:
         score = train_regressor(training, samples, self.schedule, files, report, peers=peers)
         if peers.rank > 0:
             return
+        if self.tested is not None:
+            people = learn_errors(training, SampleSet([self.tested]), TESTED_PICTURES)
+            report(f"errors known from {TESTED_PICTURES} portraits each of {people} people")
         described = {
             "samples": len(samples),
             "schedule": dataclasses.asdict(self.schedule),
@@ -100,14 +109,28 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
 
 def portrait_set(bundle: ModelBundle, folder: Path, people: int, say: Say) -> None:
     """Photograph people of the face world on the bundle's shape model, those who are not there yet."""
+    _photograph(bundle, folder, range(people), PICTURES_EACH, say)
+
+
+def tested_set(bundle: ModelBundle, folder: Path, people: int, say: Say) -> Path | None:
+    """Photograph those beside so many people who show how far answers are off; None where these are too few."""
+    count = min(MOST_TESTED, round(TESTED_SHARE * people))
+    if not count:
+        return None
+    _photograph(bundle, folder, range(FIRST_TESTED, FIRST_TESTED + count), TESTED_PICTURES, say)
+    return folder
+
+
+def _photograph(bundle: ModelBundle, folder: Path, people: range, pictures_each: int, say: Say) -> None:
     shape = load_shape(bundle.shape)
     finder = FaceFinder(load_detector(bundle.detector), load_landmarks(bundle.landmarks))
-    for first in range(0, people, PORTRAITS_A_PART):
+    for first in range(0, len(people), PORTRAITS_A_PART):
         part = folder / f"{first // PORTRAITS_A_PART:05d}"
         if part.is_dir():
             continue
-        last = min(first + PORTRAITS_A_PART, people)
-        samples = portrait_samples(shape, finder, range(first, last), PICTURES_EACH)
+        chosen = people[first : first + PORTRAITS_A_PART]
+        samples = portrait_samples(shape, finder, chosen, pictures_each)
         if samples is not None:
             write_part(part, samples)
-            say(f"photographed {last} of {people} people, found {len(samples.seeds)} faces in the last")
+            done = first + len(chosen)
+            say(f"photographed {done} of {len(people)} people, found {len(samples.seeds)} faces in the last")

@@ -46,6 +46,8 @@ class SyntheticTextureSettings:
     seed: int = 1
     """Another seed gives other faces."""
     image_format: Literal["png", "jpg"] = "png"
+    plain: bool = False
+    """Faces without spots, pores and streaks, see `ops.texture.procedural.sample_painted_face`."""
 
 
 def write_synthetic_textures(
@@ -118,7 +120,7 @@ def _paint_maps(
         path = map_path(folder, number, settings)
         path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng((settings.seed, number))
-        albedo = painter(sample_painted_face(rng, hair=hair))
+        albedo = painter(sample_painted_face(rng, hair=hair, plain=settings.plain))
         pixels = (albedo.transpose(1, 2, 0) * 255).round().astype(np.uint8)
         partial_path = path.with_name(f"{path.name}.partial")
         name = {"png": "PNG", "jpg": "JPEG"}[settings.image_format]
@@ -129,7 +131,10 @@ def _paint_maps(
 
 def _write_manifest(folder: Path, model: MorphableModel, count: int, settings: SyntheticTextureSettings) -> None:
     hair = wears_hair(model)
-    faces = [sample_painted_face(np.random.default_rng((settings.seed, n)), hair=hair) for n in range(count)]
+    faces = [
+        sample_painted_face(np.random.default_rng((settings.seed, number)), hair=hair, plain=settings.plain)
+        for number in range(count)
+    ]
     table = pa.table(
         {
             "uri": [map_path(folder, n, settings).relative_to(folder).as_posix() for n in range(count)],

@@ -73,7 +73,9 @@ def regress(
 
 
 def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParameters, Bool[Tensor, " image"]]:
-    """A start for every image, and which are finite; the images of a person share the mean identity and texture.
+    """A start for every image, and which are finite.
+
+    The images of a person share the identity that all their answers together make likely, and the mean texture.
 
     On the CPU image by image, so that a face does not depend on those beside it.
     """
@@ -84,8 +86,11 @@ def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParame
     finite = torch.isfinite(torch.cat(list(parameters), 1)).all(1)
     parameters = constrain(parameters.apply(torch.nan_to_num), models)
     weight = finite.to(landmarks.dtype)
+    assert models.regressor is not None
+    pictures = weight.new_zeros(len(weight)).index_add_(0, inputs.group, weight)[inputs.group].clamp_min(1)
+    identity = mean_over_groups(parameters.identity, inputs.group, weight)
     shared = parameters._replace(
-        identity=mean_over_groups(parameters.identity, inputs.group, weight),
+        identity=identity * models.regressor.agreement(pictures),
         texture=mean_over_groups(parameters.texture, inputs.group, weight),
     )
     return shared, finite

@@ -131,6 +131,8 @@ class Regressor(nn.Module):
         self.plausible = nn.Buffer(torch.zeros(PLAUSIBLE_DIRECTIONS, LANDMARK_SIZE))
         self.usual_rest = nn.Buffer(torch.tensor(torch.inf))
         self.start_camera = nn.Buffer(start.camera.clone())
+        self.explained = nn.Buffer(torch.ones(layout.identity))
+        self.shared_error = nn.Buffer(torch.ones(()))
         with torch.no_grad():
             for head in (self.appearance, self.shape, self.camera):
                 nn.init.zeros_(head.weight)
@@ -193,6 +195,37 @@ class Regressor(nn.Module):
         _, directions = torch.linalg.eigh(points.double().mT @ points.double())
         self.plausible.copy_(directions[:, -PLAUSIBLE_DIRECTIONS:].mT)
         self.usual_rest.copy_(self.rest(points).median())
+
+    @torch.no_grad()
+    def learn_errors(
+        self,
+        answers: Float[Tensor, "person picture identity"],
+        truth: Float[Tensor, "person identity"],
+        metric: Float[Tensor, " identity"],
+    ) -> None:
+        """Take how much of every coefficient answers explain, and how much of their errors a person's pictures share.
+
+        An answer is the posterior mean of a true coefficient of variance 1, seen with noise: where it explains the
+        share c, answers have the variance c, and those to two pictures of a person the covariance c^2 + s c (1 - c)
+        when the share s of the noise is common to them. `metric` weighs the coefficients when s is determined.
+        """
+        left = (truth.unsqueeze(1) - answers).square().mean((0, 1))
+        explained = (1 - left).clamp(0, 1)
+        count = answers.shape[1]
+        total = answers.sum(1).square() - answers.square().sum(1)
+        covariance = total.mean(0) / (count * (count - 1))
+        noise = (metric * explained * (1 - explained)).sum()
+        self.explained.copy_(explained)
+        self.shared_error.copy_(((metric * (covariance - explained.square())).sum() / noise).clamp(0, 1))
+
+    def agreement(self, pictures: Float[Tensor, " image"]) -> Float[Tensor, "image identity"]:
+        """Factor of the mean of the identities answered to so many pictures of a person.
+
+        Every answer is drawn towards the mean face by what its picture leaves open; several leave less open than each
+        of them. 1 for one picture, and before errors were learned.
+        """
+        noise = self.shared_error + (1 - self.shared_error) / pictures.unsqueeze(1)
+        return 1 / (self.explained + (1 - self.explained) * noise)
 
     def centred(self, landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 136"]:
         """Landmarks as differences from their mean."""

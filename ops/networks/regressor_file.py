@@ -22,7 +22,7 @@ from ops.morphable_model import MorphableModel
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
 from ops.texture.interface import TextureModel
 
-FORMAT = "ganfit-regressor-v2"
+FORMAT = "ganfit-regressor-v3"
 NETWORK, PROBE = "network.", "probe."
 OF_PICTURES = ("levels.", "gather.", "appearance.", "shape.")
 """Beginnings of the names of tensors that have to do with pictures."""

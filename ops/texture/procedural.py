@@ -71,8 +71,14 @@ def wears_hair(model: MorphableModel) -> bool:
     return model.metadata.uv_layout == FACEWORLD_LAYOUT
 
 
-def sample_painted_face(rng: np.random.Generator, *, hair: bool) -> Appearance:
-    """A face with all its detail, as the face world's people have it, or for photographs of anybody without hair."""
+def sample_painted_face(rng: np.random.Generator, *, hair: bool, plain: bool = False) -> Appearance:
+    """A face with all its detail, as the face world's people have it, or for photographs of anybody without hair.
+
+    A plain one has none of what lies elsewhere on every face and teaches a texture model nothing but noise: spots
+    at random places, pores, streaks.
+    """
+    if plain:
+        return _plain_appearance(rng, TextureRecipe(hair=hair))
     if hair:
         return sample_appearance(rng, float(rng.choice((-1.0, 1.0))))
     return sample_appearance(rng, hair=False, freedom=TextureRecipe.freedom)
@@ -133,7 +139,7 @@ def texel_weight(canvas: CanonicalMap) -> Float32[np.ndarray, "side side"]:
 
 
 def _plain_appearance(rng: np.random.Generator, recipe: TextureRecipe) -> Appearance:
-    """A face without what linear modes cannot carry: spots at random places, pores, streaks."""
+    """A face without what linear modes cannot carry."""
     masculinity = float(rng.choice((-1.0, 1.0))) if recipe.hair else 0.0
     look = sample_appearance(rng, masculinity, hair=recipe.hair, detail=0.0, freedom=recipe.freedom)
     return dataclasses.replace(look, moles=0, freckles=0.0, age_spots=0.0)

@@ -305,6 +305,26 @@ def score_regressor(training: RegressorTraining, samples: SampleSet, positions: 
     return RegressorScore(len(columns), float(np.sqrt(share.mean())), error.mean(), similarity.mean(), total.mean())
 
 
+@torch.no_grad()
+def learn_errors(training: RegressorTraining, samples: SampleSet, pictures_each: int) -> int:
+    """Let the regressor know its errors from portraits of people not learned from, as `portrait_samples` numbers them.
+
+    Returns how many people were used: those of whom every portrait is there.
+    """
+    network, device = training.regressor.eval(), training.models.device
+    rows: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for position in range(len(samples)):
+        batch = samples.batch([position]).to(device)
+        answer = regress(training.models, batch.images, batch.landmarks)
+        rows.setdefault(int(batch.seeds[0]) // pictures_each, []).append((answer.identity, batch.identity))
+    people = [found for found in rows.values() if len(found) == pictures_each]
+    if people:
+        answers = torch.stack([torch.cat([answer for answer, _ in found]) for found in people])
+        truth = torch.cat([found[0][1] for found in people])
+        network.learn_errors(answers, truth, training.metric.identity.diagonal())
+    return len(people)
+
+
 def train_regressor(
     training: RegressorTraining,
     samples: SampleSet,

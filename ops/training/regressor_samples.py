@@ -32,7 +32,7 @@ CROP_PX = int(CROP_SIDE_TEMPLATE_PX)
 TEXTURE_PX = 32
 """Side of the known textures."""
 PAINT_PX = 160
-PORTRAIT = SceneSettings(side_px=176, yaw_deg=22.0, yaw_limit_deg=55.0)
+PORTRAIT = SceneSettings(side_px=176, yaw_deg=22.0, yaw_limit_deg=55.0, farthest_mm=9000.0)
 PERSON_SEED, PORTRAIT_SEED, PLACE_SEED = 11, 12, 13
 FARTHEST = 0.2
 """Portraits whose landmarks are found further from the true ones than so many outer-eye distances are left out."""

@@ -7,6 +7,7 @@ import yaml
 
 from jobs.train_regressor import main
 from ops.weights.bundle import resolve_bundle
+from pipeline import regressor_training
 from pipeline.models import load_fit_models
 
 
@@ -38,18 +39,20 @@ def test_bad_options_are_refused(
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
-    sizes = ["--portraits", "3", "--steps", "4", "--batch", "2", "--start-share", "0.5", "--checkpoint-every", "2"]
+    sizes = ["--portraits", "6", "--steps", "4", "--batch", "2", "--start-share", "0.5", "--checkpoint-every", "2"]
     output = str(tmp_path / "out")
     return ["--models", "embedded", "--workers", "0", "--device", "cpu", *sizes, "--output", output]
 
 
 @pytest.mark.slow
 def test_a_regressor_is_trained_once_and_a_bundle_takes_it(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(regressor_training, "TESTED_SHARE", 0.3)
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "photographed 3 of 3 people, found 6 faces" in said
+    assert "errors known from 4 portraits each of 2 people" in said
+    assert "photographed 6 of 6 people, found 6 faces" in said
     assert "step 4 of 4" in said
     file = tmp_path / "out" / "regressor.safetensors"
     trained = hashlib.sha256(file.read_bytes()).hexdigest()

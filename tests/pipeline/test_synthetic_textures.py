@@ -47,6 +47,15 @@ def test_more_maps_are_added_to_those_there(tmp_path: Path) -> None:
     assert json.loads(table["appearance"][1].as_py())["detail"] == 1.0
 
 
+def test_plain_faces_lack_what_lies_elsewhere_on_every_face(tmp_path: Path) -> None:
+    write(tmp_path / "plain", 2, SyntheticTextureSettings(side=32, seed=3, plain=True))
+    for appearance in pq.read_table(tmp_path / "plain" / "manifest.parquet")["appearance"].to_pylist():
+        look = json.loads(appearance)
+        assert (look["detail"], look["moles"], look["freckles"], look["age_spots"]) == (0, 0, 0, 0)
+    write(tmp_path / "detailed", 2)
+    assert not np.array_equal(images(tmp_path / "plain"), images(tmp_path / "detailed"))
+
+
 @pytest.mark.slow
 def test_processes_paint_what_one_paints(tmp_path: Path) -> None:
     write(tmp_path / "a", 4)

@@ -80,6 +80,24 @@ def test_an_answer_that_is_not_finite_fails_alone(models: FitModels, inputs: Fit
     torch.testing.assert_close(parameters.identity[0], alone.identity[0])
 
 
+def test_pictures_of_a_person_together_leave_less_open(models: FitModels, inputs: FitInput) -> None:
+    taught = _taught(models)
+    assert taught.regressor is not None
+    before, _ = start_from_regressor(taught, inputs)
+    taught.regressor.explained.fill_(0.5)
+    taught.regressor.shared_error.fill_(0.2)
+    after, _ = start_from_regressor(taught, inputs)
+    torch.testing.assert_close(after.identity[:2], before.identity[:2] / (0.5 + 0.5 * (0.2 + 0.8 / 2)))
+    torch.testing.assert_close(after.identity[2], before.identity[2])
+    assert torch.equal(after.texture, before.texture)
+    lost = inputs.landmarks_px.clone()
+    lost[0] = torch.inf
+    alone, finite = start_from_regressor(taught, inputs._replace(landmarks_px=lost))
+    one, _ = start_from_regressor(taught, FitInput(*(value[1:2] for value in inputs))._replace(group=torch.tensor([0])))
+    assert finite.tolist() == [False, True, True]
+    torch.testing.assert_close(alone.identity[1], one.identity[0])
+
+
 def test_answers_stay_within_the_limits(models: FitModels, inputs: FitInput) -> None:
     wild = _taught(models, scale=100.0)
     parameters, _ = start_from_regressor(wild, inputs)

@@ -109,6 +109,27 @@ def test_landmarks_that_no_face_explains_are_trusted_less(rng: torch.Generator) 
     torch.testing.assert_close(network.trust(network.centred(far)), good, atol=1e-3, rtol=0)
 
 
+def test_several_answers_are_worth_more_than_their_mean(rng: torch.Generator) -> None:
+    network = make(EMBEDDED, rng)
+    one, four = torch.tensor((1.0,)), torch.tensor((4.0,))
+    assert (network.agreement(four) == 1).all()
+    people, size, shared = 20_000, EMBEDDED.identity, 0.3
+    explained = torch.tensor((0.9, 0.8, 0.7, 0.5, 0.3, 0.1, 0.0))
+    truth = torch.randn(people, size, generator=rng)
+    common, own = (torch.randn(people, count, size, generator=rng) for count in (1, 4))
+    spread = ((1 - explained) * explained).sqrt()
+    answers = explained * truth.unsqueeze(1) + spread * (shared**0.5 * common + (1 - shared) ** 0.5 * own)
+    network.learn_errors(answers, truth, torch.linspace(2, 1, size))
+    torch.testing.assert_close(network.explained, explained, atol=0.02, rtol=0)
+    assert float(network.shared_error) == pytest.approx(shared, abs=0.03)
+    torch.testing.assert_close(network.agreement(one), torch.ones(1, size))
+    mean = answers.mean(1)
+    factor = network.agreement(four)
+    best = (mean * truth).sum(0) / mean.square().sum(0).clamp_min(1)
+    torch.testing.assert_close(factor[0, :-1], best[:-1], atol=0.03, rtol=0)
+    assert float((mean * factor - truth).square().mean()) < float((mean - truth).square().mean())
+
+
 def test_activations_of_a_resolution_the_branch_lacks_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"56, 28, 14, 7, 4 px, found 30"):
         dataclasses.replace(EMBEDDED, taps=((2, 30),))

@@ -19,6 +19,7 @@ from ops.training.regressor import (
     RegressorTrainingConfig,
     TrainingFiles,
     disturbed,
+    learn_errors,
     ridge,
     score_regressor,
     shape_metric,
@@ -161,6 +162,20 @@ def test_known_faces_are_learned(models: FitModels, samples: SampleSet) -> None:
             ratios.append(score_regressor(training, samples, range(8)).shape_ratio)
             training.train()
     assert ratios[1] < 0.8 * ratios[0]
+
+
+def test_errors_are_learned_from_people_all_of_whose_portraits_are_there(models: FitModels, samples: SampleSet) -> None:
+    training = fresh(models)
+    with torch.no_grad():
+        training.regressor.shape.weight.normal_(0, 1e-3, generator=torch.Generator().manual_seed(1))
+    rows = samples.batch(range(len(samples)))
+    people = (rows.seeds // 2).tolist()
+    assert learn_errors(training, samples, 2) == sum(people.count(person) == 2 for person in set(people)) > 1
+    answers = regress(training.models, rows.images, rows.landmarks).identity.detach()
+    complete = torch.tensor([people.count(person) == 2 for person in people])
+    left = (rows.identity - answers)[complete].square().mean(0)
+    torch.testing.assert_close(training.regressor.explained, (1 - left).clamp(0, 1), atol=1e-4, rtol=1e-3)
+    assert learn_errors(fresh(models), samples, 9) == 0
 
 
 def test_an_interrupted_training_equals_an_uninterrupted_one(
