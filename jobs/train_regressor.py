@@ -8,7 +8,8 @@ truth is known. The first phase asks for landmarks in their places and for known
 objective of the fit, through the renderer. All the while landmarks are displaced, so that bad ones are not believed.
 Needs a bundle whose models are all there.
 
-writes to the output folder settings.json, samples/, checkpoint.pt, metrics.jsonl, training.log (of workers), and at the
+writes to the output folder settings.json, samples/, tested/ (portraits of further people, by which the regressor knows
+how far it is off), checkpoint.pt, metrics.jsonl, training.log (of workers), and at the
 end regressor.json with the score on samples that were held out, and regressor.safetensors,
 which a bundle names as `regressor: {kind: fastganfit, path: ..., sha256: ...}` for --method fastganfit and ganfit++ of
 jobs.reconstruct. The same command continues where it stopped, on the CPU to the last bit.
