@@ -25,16 +25,19 @@ from ops.fit.objective import FitInput, FitModels, Objective
 from ops.fit.parameters import FitParameters, to_camera
 from ops.fit.regression import recognition_crops, regress
 from ops.landmark_points import choose_landmarks, landmark_vertices
+from ops.mirror import Mirror, mirror_of
 from ops.morphable_model import MorphableModel
 from ops.networks.regressor import TOLD_SIZE
 from ops.training.augmentation import jitter_colours
 from ops.training.datasets import Progress
 from ops.training.displacement import DisplacedBatch, align_anew, displaced_landmarks
 from ops.training.loop import Schedule, run_training
+from ops.training.mirroring import mirror_samples
 from ops.training.peers import Peers
 from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, SampleBatch, SampleSet
 
 COLOUR_JITTER = 0.5
+MIRRORED_SHARE = 0.5
 STEP_SEEDS = 1_000_003
 """Keeps the second render's draws of different visits apart."""
 HELD_OUT, MOST_HELD_OUT, WATCHED = 0.05, 200, 40
@@ -133,13 +136,14 @@ class RegressorTraining(nn.Module):
         self.config = config
         self.regressor = models.regressor
         self.metric = shape_metric(models.shape)
+        self.mirror = mirror_of(models.shape)
         self.points = models.shape.at_vertices(landmark_vertices(models.shape))
         levels = models.texture.levels
         self.level = max((side for side in levels if side <= TEXTURE_PX), default=levels[0])
 
     def forward(self, batch: SampleBatch, step: int, progress: float) -> Float[Tensor, ""]:
         """Mean loss of a batch at a share of the training; random parts depend on the samples and the step alone."""
-        batch, given = disturbed(batch, step)
+        batch, given = disturbed(batch, step, self.mirror)
         answer = regress(self.models, batch.images, given)
         total = self.known(answer, batch) + self.config.weights.prior * self.prior(answer)
         if progress >= self.config.start_share:
@@ -191,9 +195,11 @@ class RegressorTraining(nn.Module):
         return objective(answer, everyone, 0).total(self.config.fit)
 
 
-def disturbed(batch: SampleBatch, step: int) -> DisplacedBatch:
-    """A batch as its visit at a step sees it: landmarks displaced, crops that follow them, colours changed."""
+def disturbed(batch: SampleBatch, step: int, mirror: Mirror | None) -> DisplacedBatch:
+    """A batch as its visit at a step sees it: mirrored or not, recoloured, and by displaced landmarks."""
     rng = np.random.default_rng((step, int(batch.seeds[0])))
+    if mirror is not None:
+        batch = mirror_samples(batch, mirror, torch.from_numpy(rng.random(len(batch.seeds)) < MIRRORED_SHARE))
     moved, given = align_anew(batch, displaced_landmarks(batch.landmarks, rng))
     images = jitter_colours(moved.images.cpu(), rng, COLOUR_JITTER).to(batch.images)
     return DisplacedBatch(moved._replace(images=images), given)

@@ -142,7 +142,7 @@ def test_the_objective_joins_in_the_second_phase(models: FitModels, samples: Sam
     batch = samples.batch(range(2))
     with torch.no_grad():
         early, start, late = (float(training(batch, 0, progress)) for progress in (0.0, 0.49, 0.5))
-        seen, given = disturbed(batch, 0)
+        seen, given = disturbed(batch, 0, training.mirror)
         answer = training.within_limits(regress(training.models, seen.images, given))
         objective = float(training.objective(answer, seen, 0).mean())
     assert early == start
