@@ -15,7 +15,10 @@ from torch import Tensor
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
 from ops.texture.progressive_gan import EqualisedConv, GanSize, Generator, onto_ball, pixel_norm, shrink
 
-FORMAT = "ganfit-progressive-gan-v1"
+FORMAT = "ganfit-progressive-gan-v2"
+READABLE = ("ganfit-progressive-gan-v1", FORMAT)
+"""The first version kept the linear image's basis as float16."""
+BASIS, BASIS_UNITS = "linear.basis", "linear.basis_units"
 SMALLEST_LEVEL = 32
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 128, 8
 
@@ -115,8 +118,17 @@ def calibrate_levels(generator: Generator, seed: int = 0) -> None:
 
 
 def save_gan_texture(texture: GanTexture, path: Path) -> None:
-    """Write the weights (float16) as safetensors; sizes, layout, training, licence and deviation in the metadata."""
+    """Write the weights as safetensors; sizes, layout, training, licence and deviation in the metadata.
+
+    The linear image's basis, most of a small generator's file, is kept as int8 in a unit for each latent value, the
+    rest as float16.
+    """
     tensors = {name: value.half().contiguous().cpu() for name, value in texture.generator.state_dict().items()}
+    if BASIS in tensors:
+        basis = tensors[BASIS].float()
+        units = basis.abs().amax((1, 2, 3)).clamp_min(torch.finfo(torch.float32).tiny) / 127
+        tensors[BASIS] = (basis / units[:, None, None, None]).round().to(torch.int8)
+        tensors[BASIS_UNITS] = units
     metadata = {
         "format": FORMAT,
         "size": json.dumps(dataclasses.asdict(texture.generator.size)),
@@ -143,9 +155,11 @@ def load_gan_texture(path: Path) -> GanTexture:
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if metadata.get("format") not in READABLE:
                 raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
+        if BASIS_UNITS in state:
+            state[BASIS] *= state.pop(BASIS_UNITS)[:, None, None, None]
         generator = Generator(GanSize(**json.loads(metadata["size"])))
         generator.load_state_dict(state)
         deviation = float(metadata.get("latent_deviation", "1"))

@@ -148,7 +148,7 @@ def gan_preset(
             channel_limit=64,
             start_side=16,
             place_bias=True,
-            linear_side=64,
+            linear_side=128,
         )
         minibatches = {16: 16, 32: 16, 64: 8, 128: 8}
         return GanSchedule(
@@ -160,9 +160,9 @@ def gan_preset(
             report_every=20,
             sample_every=250,
             metrics_images=128,
-            start=StartSettings(level_ends=(0.1,), detail_weight=0.6),
+            start=StartSettings(level_ends=(0.1,), detail_weight=0.3),
             anchor_weight=40.0,
-            anchor_detail=1.2,
+            anchor_detail=0.6,
         )
     if name == "1gpu-256":
         size = GanSize(resolution=256, latent_size=latent_size, channel_base=4096, channel_limit=192)

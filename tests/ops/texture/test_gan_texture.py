@@ -1,9 +1,10 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
 from ops.faceworld.shape import UV_LAYOUT, faceworld_model
@@ -94,6 +95,42 @@ def test_file_keeps_the_model_and_its_description(texture: GanTexture, tmp_path:
     assert torch.equal(
         loaded(latents), dataclasses.replace(texture, generator=texture.generator.half().float())(latents)
     )
+
+
+def _with_linear_image() -> GanTexture:
+    torch.manual_seed(0)
+    size = GanSize(resolution=32, latent_size=6, channel_base=64, channel_limit=4, start_side=16, linear_side=32)
+    generator = Generator(size)
+    assert generator.linear is not None
+    strengths = torch.logspace(0, -3, 6)[:, None, None, None]
+    generator.linear.assign(0.1 * torch.randn(3, 32, 32), 0.2 * strengths * torch.randn(6, 3, 32, 32))
+    return GanTexture(generator=freeze(generator), uv_layout="test-v1", training="none", licence="CC0")
+
+
+def test_the_linear_image_takes_a_byte_a_number(tmp_path: Path) -> None:
+    texture, path = _with_linear_image(), tmp_path / "texture.safetensors"
+    save_gan_texture(texture, path)
+    assert load_file(path)["linear.basis"].dtype == torch.int8
+    ours, kept = texture.generator.linear, load_gan_texture(path).generator.linear
+    assert ours is not None
+    assert kept is not None
+    for wanted, found in zip(ours.basis, kept.basis, strict=True):
+        assert float((found - wanted).abs().max()) < float(wanted.abs().max()) / 200
+
+
+def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
+    texture, path = _with_linear_image(), tmp_path / "texture.safetensors"
+    state = {name: value.half().contiguous() for name, value in texture.generator.state_dict().items()}
+    metadata = {
+        "format": "ganfit-progressive-gan-v1",
+        "size": json.dumps(dataclasses.asdict(texture.generator.size)),
+        "uv_layout": "test-v1",
+        "training": "none",
+        "licence": "CC0",
+    }
+    save_file(state, path, metadata=metadata)
+    latents = torch.randn(2, 6)
+    torch.testing.assert_close(load_gan_texture(path)(latents), texture(latents), atol=2e-3, rtol=0)
 
 
 def test_what_is_no_generator_is_refused(texture: GanTexture, tmp_path: Path) -> None:
