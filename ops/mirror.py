@@ -41,10 +41,10 @@ def mirror_of(shape: MorphableModel) -> Mirror | None:
     partner = torch.from_numpy(nearest)
     factors: list[Tensor] = []
     for basis in (shape.identity_basis_mm, shape.expression_basis_mm):
-        modes = basis.detach().cpu().double()
-        mirrored = (modes[:, partner] * flip).flatten(1)
-        factor = torch.linalg.lstsq(modes.flatten(1).mT, mirrored.mT).solution.mT
-        left = (factor @ modes.flatten(1) - mirrored).square().sum()
+        stored = basis.detach().cpu().double()
+        modes, mirrored = stored.flatten(1), (stored[:, partner] * flip).flatten(1)
+        factor = torch.linalg.solve(modes @ modes.mT, modes @ mirrored.mT).mT
+        left = (factor @ modes - mirrored).square().sum()
         if left > MOST_UNEXPLAINED * mirrored.square().sum():
             return None
         factors.append(factor.to(basis))
