@@ -5,6 +5,7 @@
     maps/00042/00042137.png      map number 42137
     manifest.parquet             uri (relative), number, appearance (JSON: everything the painter was given)
     textures.json                format, UV layout, side, seed, count
+    texel_weight.npy             how much every texel counts where principal components are chosen
 
 A map depends on the settings and its number alone, not on how many there are or how many processes paint.
 """
@@ -28,7 +29,8 @@ from ops.errors import FingerprintMismatchError, OutputError
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.canonical import CanonicalMap
 from ops.morphable_model import MorphableModel
-from ops.texture.procedural import canvas_for, sample_painted_face, wears_hair
+from ops.texture.procedural import canvas_for, sample_painted_face, texel_weight, wears_hair
+from ops.training.texture_maps import WEIGHT_FILE
 
 FORMAT = "ganfit-uv-maps-1"
 RECORD_FILE, MANIFEST_FILE, MAPS_DIR = "textures.json", "manifest.parquet", "maps"
@@ -71,7 +73,9 @@ def write_synthetic_textures(
     missing = [number for number in range(count) if not map_path(folder, number, settings).is_file()]
     size = max(1, min(MAPS_A_TASK, -(-len(missing) // processes)))
     tasks = [missing[start : start + size] for start in range(0, len(missing), size)]
-    paint = partial(_paint_maps, canvas_for(model, settings.side), wears_hair(model), folder, settings)
+    canvas = canvas_for(model, settings.side)
+    np.save(folder / WEIGHT_FILE, texel_weight(canvas))
+    paint = partial(_paint_maps, canvas, wears_hair(model), folder, settings)
     done = count - len(missing)
     for painted in _run(paint, tasks, processes):
         done += painted

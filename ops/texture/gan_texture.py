@@ -17,8 +17,9 @@ from ops.texture.progressive_gan import EqualisedConv, GanSize, Generator, onto_
 
 FORMAT = "ganfit-progressive-gan-v2"
 READABLE = ("ganfit-progressive-gan-v1", FORMAT)
-"""The first version kept the linear image's basis as float16."""
-BASIS, BASIS_UNITS = "linear.basis", "linear.basis_units"
+"""The first version kept everything as float16."""
+PACKED, UNITS = ("linear.basis", "start.dense.weight"), ".units"
+"""What makes up most of a small generator's file: kept as int8 in a unit for every row."""
 SMALLEST_LEVEL = 32
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 128, 8
 
@@ -120,15 +121,15 @@ def calibrate_levels(generator: Generator, seed: int = 0) -> None:
 def save_gan_texture(texture: GanTexture, path: Path) -> None:
     """Write the weights as safetensors; sizes, layout, training, licence and deviation in the metadata.
 
-    The linear image's basis, most of a small generator's file, is kept as int8 in a unit for each latent value, the
-    rest as float16.
+    Of a generator with a linear image the largest tensors are int8, see `PACKED`; all else is float16.
     """
     tensors = {name: value.half().contiguous().cpu() for name, value in texture.generator.state_dict().items()}
-    if BASIS in tensors:
-        basis = tensors[BASIS].float()
-        units = basis.abs().amax((1, 2, 3)).clamp_min(torch.finfo(torch.float32).tiny) / 127
-        tensors[BASIS] = (basis / units[:, None, None, None]).round().to(torch.int8)
-        tensors[BASIS_UNITS] = units
+    if texture.generator.linear is not None:
+        for name in PACKED:
+            values = tensors[name].float()
+            units = values.flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+            tensors[name] = (values / _as_rows(units, values)).round().to(torch.int8)
+            tensors[name + UNITS] = units
     metadata = {
         "format": FORMAT,
         "size": json.dumps(dataclasses.asdict(texture.generator.size)),
@@ -158,8 +159,9 @@ def load_gan_texture(path: Path) -> GanTexture:
             if metadata.get("format") not in READABLE:
                 raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
-        if BASIS_UNITS in state:
-            state[BASIS] *= state.pop(BASIS_UNITS)[:, None, None, None]
+        for name in PACKED:
+            if name + UNITS in state:
+                state[name] *= _as_rows(state.pop(name + UNITS), state[name])
         generator = Generator(GanSize(**json.loads(metadata["size"])))
         generator.load_state_dict(state)
         deviation = float(metadata.get("latent_deviation", "1"))
@@ -172,3 +174,7 @@ def load_gan_texture(path: Path) -> GanTexture:
         licence=metadata["licence"],
         latent_deviation=deviation,
     )
+
+
+def _as_rows(units: Float[Tensor, " row"], values: Tensor) -> Tensor:
+    return units.view(-1, *[1] * (values.ndim - 1))

@@ -16,6 +16,8 @@ from torch import Tensor
 from ops.errors import ConfigurationError, InputError, UnreadableInputError
 from ops.photo import decode_photo
 
+WEIGHT_FILE = "texel_weight.npy"
+"""Beside the maps: how much every texel counts where principal components are chosen, float [side, side]."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PROGRESS_EVERY = 1000
 Progress = Callable[[str], None]
@@ -29,6 +31,8 @@ class MapSource:
     """In a fixed order."""
     uv_layout: str | None
     """As recorded beside the maps; None where nothing is."""
+    texel_weight: Path | None = None
+    """`WEIGHT_FILE` beside the maps; None where there is none, and all texels count alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class TextureMaps:
     count: int
     skipped: int
     """Files that could not be decoded; named in skipped.txt in the folder."""
+    texel_weight: Path | None = None
+    """See `MapSource`."""
 
     def level(self, side: int) -> UInt8[np.ndarray, "map 3 side side"]:
         """All maps at one side, read-only."""
@@ -48,6 +54,20 @@ class TextureMaps:
     def batch(self, side: int, numbers: Int64[np.ndarray, " image"]) -> Float[Tensor, "image 3 side side"]:
         """Some maps, in [-1, 1]."""
         return torch.from_numpy(self.level(side)[numbers]).float() / 127.5 - 1
+
+    def weight(self, side: int) -> Float[Tensor, "side side"]:
+        """How much every texel counts, at any side.
+
+        Raises:
+            ConfigurationError: the file holds something else than a square of finite numbers > 0.
+        """
+        if self.texel_weight is None:
+            return torch.ones(side, side)
+        stored = np.load(self.texel_weight)
+        if stored.ndim != 2 or stored.shape[0] != stored.shape[1] or not (np.isfinite(stored) & (stored > 0)).all():
+            raise ConfigurationError(f"expected a square of finite weights > 0 in {self.texel_weight}")
+        weight = torch.from_numpy(stored).float()[None, None]
+        return torch.nn.functional.interpolate(weight, size=(side, side), mode="bilinear", antialias=True)[0, 0]
 
 
 def find_maps(source: Path) -> MapSource:
@@ -67,7 +87,8 @@ def find_maps(source: Path) -> MapSource:
     if not uris:
         raise ConfigurationError(f"expected UV maps ({', '.join(SUFFIXES)}) in {source}, found none")
     layout = json.loads(record.read_text(encoding="utf-8")).get("uv_layout") if record.is_file() else None
-    return MapSource(uris=tuple(uris), uv_layout=layout)
+    weight = record.with_name(WEIGHT_FILE)
+    return MapSource(uris=tuple(uris), uv_layout=layout, texel_weight=weight if weight.is_file() else None)
 
 
 def load_or_decode_maps(
@@ -85,7 +106,8 @@ def load_or_decode_maps(
     if not folder.is_dir():
         _decode_to(source, sides, folder, report, smallest_share)
     skipped = (folder / "skipped.txt").read_text(encoding="utf-8").splitlines()
-    return TextureMaps(folder=folder, sides=sides, count=len(source.uris) - len(skipped), skipped=len(skipped))
+    count = len(source.uris) - len(skipped)
+    return TextureMaps(folder=folder, sides=sides, count=count, skipped=len(skipped), texel_weight=source.texel_weight)
 
 
 def _manifest(path: Path) -> list[Path]:

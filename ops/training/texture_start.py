@@ -1,9 +1,9 @@
 """The supervised start of a texture generator: regress maps from codes before any critic judges them.
 
-Codes are the whitened principal components of the maps: what is regressed from them holds for maps not seen, too,
-whose codes are found the same way. Small levels come first, then larger ones; a generator's linear image begins as the
-principal components themselves. What remains for the adversarial phase is the detail no regression finds. This is a
-short cut for small machines, and no part of the published training.
+Codes are the whitened principal components of the maps, under the weight of texels that lies beside them: what is
+regressed from them holds for maps not seen, too, whose codes are found the same way. Small levels come first, then
+larger ones; a generator's linear image begins as the principal components themselves. What remains for the adversarial
+phase is the detail no regression finds. This is a short cut for small machines, and no part of the published training.
 """
 
 from collections.abc import Callable
@@ -135,12 +135,12 @@ def start_from_components(generator: Generator, maps: TextureMaps) -> Float[Tens
 
 
 def principal_components(maps: TextureMaps, side: int, modes: int) -> PcaTexture:
-    """Of the maps in [-1, 1], averaged to at most `side`; no more modes than the maps can fill."""
+    """Of the maps in [-1, 1], averaged to at most `side` and weighted; no more modes than the maps can fill."""
     side = min(side, maps.sides[-1])
     numbers = np.arange(0, maps.count, -(-maps.count // CODE_MAPS))
     return fit_pca_texture(
         maps.batch(side, numbers),
-        torch.ones(side, side),
+        maps.weight(side),
         mode_count=min(modes, len(numbers) - 1),
         uv_layout="",
         gram_level=side,
@@ -151,10 +151,11 @@ def principal_codes(
     maps: TextureMaps, pca: PcaTexture, spare: Float[Tensor, "map latent"]
 ) -> Float[Tensor, "map latent"]:
     """Whitened principal components of the maps; columns beyond the modes keep the values of `spare`."""
-    solve = torch.linalg.pinv(pca.basis.flatten(1).mT.double()).float()
+    root = maps.weight(pca.resolution).sqrt()
+    solve = torch.linalg.pinv((root * pca.basis).flatten(1).mT.double()).float()
     codes = spare.clone()
     for start in range(0, maps.count, CHUNK):
         chosen = np.arange(start, min(start + CHUNK, maps.count))
-        offsets = (maps.batch(pca.resolution, chosen) - pca.mean).flatten(1)
+        offsets = (root * (maps.batch(pca.resolution, chosen) - pca.mean)).flatten(1)
         codes[start : start + CHUNK, : pca.latent_size] = offsets @ solve.mT
     return codes

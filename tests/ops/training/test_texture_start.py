@@ -7,7 +7,7 @@ import torch
 
 from ops.texture.progressive_gan import GanSize, Generator
 from ops.training.loop import Schedule
-from ops.training.texture_maps import TextureMaps
+from ops.training.texture_maps import TextureMaps, find_maps, load_or_decode_maps
 from ops.training.texture_start import (
     CODE_DEVIATION,
     StartSettings,
@@ -84,3 +84,21 @@ def test_learns_to_draw_the_maps_and_resumes(maps: TextureMaps, tmp_path: Path) 
     assert "resumed at step 250" in lines
     assert torch.equal(codes, resumed)
     assert torch.equal(generator.start.dense.weight, again.start.dense.weight)
+
+
+def test_codes_carry_what_the_weight_of_texels_counts(map_folder: Path, tmp_path: Path) -> None:
+    """With as few codes as this, the weighted half of the maps is drawn better and the other one worse."""
+    target_error: list[float] = []
+    weight = np.full((SIZE.resolution, SIZE.resolution), 0.01, np.float32)
+    weight[:, :8] = 1
+    for folder in ("plain", "weighted"):
+        if folder == "weighted":
+            np.save(map_folder / "texel_weight.npy", weight)
+        found = load_or_decode_maps(find_maps(map_folder), (4, 8, 16), tmp_path / folder, lambda line: None)
+        pca = principal_components(found, 16, 3)
+        codes = principal_codes(found, pca, torch.zeros(found.count, 3))
+        drawn = pca.mean + torch.einsum("nk,kchw->nchw", codes, pca.basis)
+        error = (drawn - found.batch(16, np.arange(found.count))).square()
+        target_error += [float(error[..., :8].mean()), float(error[..., 8:].mean())]
+    assert target_error[2] < 0.95 * target_error[0]
+    assert target_error[3] > target_error[1]
