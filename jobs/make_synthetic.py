@@ -14,8 +14,8 @@ input of jobs.reconstruct and `jobs.ablation`.
     python -m jobs.make_synthetic --layout uv --maps 10000 --side 256 --models embedded --output uv-maps
 
 paints albedo maps on the UV layout of a bundle's shape model, in parallel processes: the training set of
-`jobs.train_texture_gan`. Another --seed gives held-out maps for `jobs.fit_texture`; --plain leaves out the detail that
-lies elsewhere on every face.
+`jobs.train_texture_gan`, and beside it texel_weight.npy, how much every texel counts there. Another --seed gives
+held-out maps for `jobs.fit_texture`; --plain leaves out the detail that lies elsewhere on every face.
 
 Exit status: 0 when done, 1 for bad input, 2 when interrupted (run the same command again to continue).
 """

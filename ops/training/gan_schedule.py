@@ -123,7 +123,7 @@ def gan_preset(
     that has had a supervised start.
 
     cpu-small: 64 px, narrow, for two cores. cpu-128: 128 px for one core, far from the published networks: a linear
-    image of 64 px from the supervised start, to which four narrow levels with biases for every texel add. 1gpu-256:
+    image of 128 px from the supervised start, to which four narrow levels with biases for every texel add. 1gpu-256:
     256 px, at most 192 channels, so that a generator with 100 latent values takes under 8 MB. 8gpu-512: the published
     networks and schedule at 512 px.
 
