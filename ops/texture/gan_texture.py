@@ -18,8 +18,8 @@ from ops.texture.progressive_gan import EqualisedConv, GanSize, Generator, onto_
 FORMAT = "ganfit-progressive-gan-v2"
 READABLE = ("ganfit-progressive-gan-v1", FORMAT)
 """The first version kept everything as float16."""
-PACKED, UNITS = ("linear.basis", "start.dense.weight"), ".units"
-"""What makes up most of a small generator's file: kept as int8 in a unit for every row."""
+PACKED, UNITS = ("linear.basis", "start.dense.weight", ".place"), ".units"
+"""Ends of the names of what makes up most of a small generator's file: kept as int8 in a unit for every row."""
 SMALLEST_LEVEL = 32
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 128, 8
 
@@ -125,7 +125,7 @@ def save_gan_texture(texture: GanTexture, path: Path) -> None:
     """
     tensors = {name: value.half().contiguous().cpu() for name, value in texture.generator.state_dict().items()}
     if texture.generator.linear is not None:
-        for name in PACKED:
+        for name in [name for name in tensors if name.endswith(PACKED)]:
             values = tensors[name].float()
             units = values.flatten(1).abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
             tensors[name] = (values / _as_rows(units, values)).round().to(torch.int8)
@@ -159,9 +159,8 @@ def load_gan_texture(path: Path) -> GanTexture:
             if metadata.get("format") not in READABLE:
                 raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
-        for name in PACKED:
-            if name + UNITS in state:
-                state[name] *= _as_rows(state.pop(name + UNITS), state[name])
+        for name in [name.removesuffix(UNITS) for name in state if name.endswith(UNITS)]:
+            state[name] *= _as_rows(state.pop(name + UNITS), state[name])
         generator = Generator(GanSize(**json.loads(metadata["size"])))
         generator.load_state_dict(state)
         deviation = float(metadata.get("latent_deviation", "1"))

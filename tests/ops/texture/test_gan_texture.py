@@ -100,14 +100,15 @@ def test_file_keeps_the_model_and_its_description(texture: GanTexture, tmp_path:
 def _with_linear_image() -> GanTexture:
     torch.manual_seed(0)
     size = GanSize(resolution=32, latent_size=6, channel_base=64, channel_limit=4, start_side=16, linear_side=32)
-    generator = Generator(size)
+    generator = Generator(dataclasses.replace(size, place_bias=True))
     assert generator.linear is not None
+    torch.nn.init.normal_(generator.get_parameter("blocks.0.place"))
     strengths = torch.logspace(0, -3, 6)[:, None, None, None]
     generator.linear.assign(0.1 * torch.randn(3, 32, 32), 0.2 * strengths * torch.randn(6, 3, 32, 32))
     return GanTexture(generator=freeze(generator), uv_layout="test-v1", training="none", licence="CC0")
 
 
-@pytest.mark.parametrize("name", ["linear.basis", "start.dense.weight"])
+@pytest.mark.parametrize("name", ["linear.basis", "start.dense.weight", "blocks.0.place"])
 def test_large_tensors_take_a_byte_a_number(tmp_path: Path, name: str) -> None:
     texture, path = _with_linear_image(), tmp_path / "texture.safetensors"
     save_gan_texture(texture, path)
