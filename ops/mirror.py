@@ -43,7 +43,7 @@ def mirror_of(shape: MorphableModel) -> Mirror | None:
     for basis in (shape.identity_basis_mm, shape.expression_basis_mm):
         stored = basis.detach().cpu().double()
         modes, mirrored = stored.flatten(1), (stored[:, partner] * flip).flatten(1)
-        factor = torch.linalg.solve(modes @ modes.mT, modes @ mirrored.mT).mT
+        factor = mirrored @ modes.mT @ torch.linalg.pinv(modes @ modes.mT, hermitian=True)
         left = (factor @ modes - mirrored).square().sum()
         if left > MOST_UNEXPLAINED * mirrored.square().sum():
             return None

@@ -38,6 +38,7 @@ from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, SampleBatch, Sam
 
 COLOUR_JITTER = 0.5
 MIRRORED_SHARE = 0.5
+"""Of the samples of a step, where the shape model is symmetric."""
 STEP_SEEDS = 1_000_003
 """Keeps the second render's draws of different visits apart."""
 HELD_OUT, MOST_HELD_OUT, WATCHED = 0.05, 200, 40

@@ -63,10 +63,13 @@ class TextureMaps:
         """
         if self.texel_weight is None:
             return torch.ones(side, side)
-        stored = np.load(self.texel_weight)
+        try:
+            stored = np.load(self.texel_weight).astype(np.float32)
+        except (OSError, ValueError, AttributeError) as error:
+            raise ConfigurationError(f"expected an array of weights in {self.texel_weight}: {error}") from error
         if stored.ndim != 2 or stored.shape[0] != stored.shape[1] or not (np.isfinite(stored) & (stored > 0)).all():
             raise ConfigurationError(f"expected a square of finite weights > 0 in {self.texel_weight}")
-        weight = torch.from_numpy(stored).float()[None, None]
+        weight = torch.from_numpy(stored)[None, None]
         return torch.nn.functional.interpolate(weight, size=(side, side), mode="bilinear", antialias=True)[0, 0]
 
 

@@ -31,3 +31,11 @@ def test_asymmetric_models_have_no_mirror() -> None:
     assert mirror_of(dataclasses.replace(shape, mean_mm=bent)) is None
     lopsided = shape.identity_basis_mm * (shape.mean_mm[:, :1] > 0)
     assert mirror_of(dataclasses.replace(shape, identity_basis_mm=lopsided)) is None
+
+
+def test_modes_that_repeat_others_or_move_nothing_do_no_harm() -> None:
+    shape = faceworld_model()
+    again = torch.cat((shape.identity_basis_mm, shape.identity_basis_mm[:2], 0 * shape.identity_basis_mm[:1]))
+    mirror = mirror_of(dataclasses.replace(shape, identity_basis_mm=again))
+    assert mirror is not None
+    assert torch.isfinite(mirror.identity).all()

@@ -64,3 +64,21 @@ def test_other_inputs_are_refused(map_folder: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=words):
             find_maps(source)
+
+
+def test_weights_of_texels_lie_beside_the_maps(map_folder: Path, tmp_path: Path) -> None:
+    assert find_maps(map_folder).texel_weight is None
+    stored = np.ones((8, 8), np.float32)
+    stored[:, :4] = 3
+    np.save(map_folder / "texel_weight.npy", stored)
+    maps = load_or_decode_maps(find_maps(map_folder), (4, 8, 16), tmp_path / "cache", lambda line: None)
+    assert maps.count == 24
+    torch.testing.assert_close(maps.weight(8), torch.from_numpy(stored))
+    assert maps.weight(16)[3, 1] == 3
+    assert maps.weight(16)[3, 14] == 1
+    np.save(map_folder / "texel_weight.npy", np.zeros((8, 8)))
+    with pytest.raises(ConfigurationError, match="weights > 0"):
+        maps.weight(8)
+    (map_folder / "texel_weight.npy").write_bytes(b"no array")
+    with pytest.raises(ConfigurationError, match="array of weights"):
+        maps.weight(8)
