@@ -27,6 +27,8 @@ ACTION_DEVIATION = 0.30
 FIELDS = ((45.0, 0.9, 96), (22.0, 0.35, 96))
 """Smooth fields: wavelength scale in millimetres, root-mean-square displacement in millimetres, number."""
 FIELD_SEED = 20190616
+ALIKE = 1 - 1e-6
+"""Causes of a mode that differ by less than this factor count alike."""
 GRID_MM = 2.0**-12
 """Lengths of the model are multiples of this."""
 FACE_ANGLE = np.deg2rad(80.0)
@@ -148,10 +150,15 @@ def _action_columns() -> Float64[np.ndarray, "cause number"]:
 
 
 def _modes(columns: Float64[np.ndarray, "cause number"], count: int) -> Float64[np.ndarray, "mode number"]:
-    """Principal directions of sum_i c_i columns_i with c_i ~ N(0, 1), each one standard deviation long."""
+    """Principal directions of sum_i c_i columns_i with c_i ~ N(0, 1), each one standard deviation long.
+
+    Each grows with the first of the causes that count most in it: where a cause on the left and its twin on the right
+    count alike with opposite signs, which of them is the greatest is a matter of rounding, and so of the processor.
+    """
     _, vectors = np.linalg.eigh(columns @ columns.T)
     leading = vectors[:, ::-1][:, :count]
-    peak = np.take_along_axis(leading, np.abs(leading).argmax(0, keepdims=True), 0)
+    size = np.abs(leading)
+    peak = np.take_along_axis(leading, (size > ALIKE * size.max(0)).argmax(0, keepdims=True), 0)
     return (leading * np.sign(peak)).T @ columns
 
 
