@@ -177,7 +177,7 @@ def _workers_code() -> dict[str, Any]:
     """
     if in_submitted_job() or not (_CHECKOUT / "pyproject.toml").is_file():
         return {}
-    return {"working_dir": str(_CHECKOUT), "excludes": ["/tests/", "/docs/", "/benchmarks/"]}
+    return {"working_dir": str(_CHECKOUT)}
 
 
 @contextmanager
