@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--input", type=Path, action="append", default=[], help="a data set or a run of jobs.reconstruct; repeatable")
     add("--portraits", type=int, default=0, help="people of the face world to photograph (default: none)")
+    add("--first-person", type=int, default=0, help="number of the first of these people (default: %(default)s)")
     add("--start-from", type=Path, help="a regressor.safetensors of the same layout, for what it makes of pictures")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--models", default="ict", help="a bundle's name or YAML file (default: %(default)s)")
@@ -65,9 +66,19 @@ def _train(options: argparse.Namespace) -> None:
     from ops.weights.registry import sha256_of
     from pipeline.cluster import ClusterConfig
     from pipeline.regressor_samples import sample_input
-    from pipeline.regressor_training import RegressorRun, claim_folder, portrait_set, tested_set, trained_with
+    from pipeline.regressor_training import (
+        FIRST_TESTED,
+        RegressorRun,
+        claim_folder,
+        portrait_set,
+        tested_set,
+        trained_with,
+    )
     from pipeline.training_workers import pick_device, train_on_workers
 
+    people = range(options.first_person, options.first_person + options.portraits)
+    if not 0 <= people.start <= people.stop <= FIRST_TESTED:
+        raise ConfigurationError(f"expected --first-person and --portraits to name people from 0 to {FIRST_TESTED}")
     absent = [str(path) for path in options.input if not path.exists()]
     if absent:
         raise ConfigurationError(f"expected data sets or runs at {', '.join(absent)}, found nothing there")
@@ -85,7 +96,7 @@ def _train(options: argparse.Namespace) -> None:
         threads=options.threads,
         checkpoint_every=options.checkpoint_every,
     )
-    decisive = ("input", "portraits", "steps", "batch", "learning_rate", "start_share", "seed")
+    decisive = ("input", "portraits", "first_person", "steps", "batch", "learning_rate", "start_share", "seed")
     settings = {name: getattr(options, name) for name in decisive} | {"input": [str(path) for path in options.input]}
     start_from = options.start_from.absolute() if options.start_from else None
     begun_with = start_from and sha256_of(start_from)
@@ -96,8 +107,8 @@ def _train(options: argparse.Namespace) -> None:
     tested = None
     if options.portraits:
         sets.append(output / "samples" / "portraits")
-        portrait_set(bundle, sets[-1], options.portraits, say)
-        tested = tested_set(bundle, output / "tested", options.portraits, say)
+        portrait_set(bundle, sets[-1], people, say)
+        tested = tested_set(bundle, output / "tested", len(people), say)
     run = RegressorRun(
         bundle=bundle,
         samples=tuple(sets),

@@ -107,9 +107,9 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def portrait_set(bundle: ModelBundle, folder: Path, people: int, say: Say) -> None:
+def portrait_set(bundle: ModelBundle, folder: Path, people: range, say: Say) -> None:
     """Photograph people of the face world on the bundle's shape model, those who are not there yet."""
-    _photograph(bundle, folder, range(people), PICTURES_EACH, say)
+    _photograph(bundle, folder, people, PICTURES_EACH, say)
 
 
 def tested_set(bundle: ModelBundle, folder: Path, people: int, say: Say) -> Path | None:

@@ -2,6 +2,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -24,6 +25,8 @@ def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "give --input or --portraits"),
         (["--portraits", "3", "--steps", "0"], "--steps, --batch and --checkpoint-every >= 1"),
         (["--portraits", "3", "--start-share", "1.5"], "--start-share in [0, 1]"),
+        (["--portraits", "3", "--first-person", "-1"], "--portraits to name people from 0 to"),
+        (["--portraits", "3", "--first-person", "9999998"], "--portraits to name people from 0 to"),
         (["--portraits", "3", "--models", "itc"], "expected a bundle's name"),
         (["--input", "x/nowhere", "--models", "embedded", "--device", "cpu"], "runs at x/nowhere, found nothing"),
         (["--portraits", "3", "--models", "embedded", "--start-from", "x/nothing"], "start from at x/nothing, found"),
@@ -39,7 +42,8 @@ def test_bad_options_are_refused(
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
-    sizes = ["--portraits", "6", "--steps", "4", "--batch", "2", "--start-share", "0.5", "--checkpoint-every", "2"]
+    sizes = ["--portraits", "6", "--first-person", "100"]
+    sizes += ["--steps", "4", "--batch", "2", "--start-share", "0.5", "--checkpoint-every", "2"]
     output = str(tmp_path / "out")
     return ["--models", "embedded", "--workers", "0", "--device", "cpu", *sizes, "--output", output]
 
@@ -53,6 +57,8 @@ def test_a_regressor_is_trained_once_and_a_bundle_takes_it(
     said = capsys.readouterr().out
     assert "errors known from 4 portraits each of 2 people" in said
     assert "photographed 6 of 6 people, found 6 faces" in said
+    seeds = np.load(tmp_path / "out" / "samples" / "portraits" / "00000" / "seeds.npy")
+    assert seeds.tolist() == list(range(100, 106))
     assert "step 4 of 4" in said
     file = tmp_path / "out" / "regressor.safetensors"
     trained = hashlib.sha256(file.read_bytes()).hexdigest()
