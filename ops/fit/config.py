@@ -72,8 +72,11 @@ class FitConfig:
     """Iterations of stage two at most."""
     weights: LossWeights = field(default_factory=LossWeights)
     learning_rates: LearningRates = field(default_factory=LearningRates)
+    """When stage two starts from landmarks."""
+    answer_rates: LearningRates = field(default_factory=LearningRates)
+    """When it starts from the regressor's answer, which is nearer in some parameters than in others."""
     answer_pace: float = 1.0
-    """Factor of all step sizes when stage two starts from the regressor's answer, which leaves less far to go."""
+    """Factor of `answer_rates` at the beginning of a cosine, which ends where it would without."""
     cosine_decay: bool = False
     """Lower the step sizes along half a cosine, to a tenth of the given ones at the end."""
     composite: bool = False
@@ -127,6 +130,11 @@ class FitConfig:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed
 
+    @property
+    def step_sizes(self) -> LearningRates:
+        """Those of the start."""
+        return self.answer_rates if self.start == "regressor" else self.learning_rates
+
     def step_scale(self, step: int) -> float:
         """Factor of all step sizes at iteration `step` of stage two."""
         pace = self.answer_pace if self.start == "regressor" else 1.0
@@ -159,7 +167,8 @@ def default_preset() -> FitConfig:
             landmark=0.015, shape=0.004, light=0.05, light_chroma=2.0, texture=0.002, expression=0.1, pixel=5.0
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
-        answer_pace=2.0,
+        answer_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
+        answer_pace=3.0,
         cosine_decay=True,
         composite=True,
         views=8,
@@ -175,7 +184,7 @@ def faceworld_preset() -> FitConfig:
     default = default_preset()
     weights = replace(default.weights, pixel=20.0, shape=0.001, landmark=0.003)
     rates = replace(default.learning_rates, identity=0.015)
-    return replace(default, weights=weights, learning_rates=rates, answer_pace=1.0)
+    return replace(default, weights=weights, learning_rates=rates, answer_rates=rates, answer_pace=1.0)
 
 
 def preset(name: str) -> FitConfig:

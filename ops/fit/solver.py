@@ -167,7 +167,7 @@ def _step(
             finite &= torch.isfinite(grad).all(-1)
         gradient = gradient.apply(lambda g: torch.where(finite.unsqueeze(-1), g, 0))
         scale = config.step_scale(step)
-        rates = config.learning_rates
+        rates = config.step_sizes
         moved, adam = adam_step(current, gradient, state.adam.rows(active), rates=rates, scale=scale, step=step)
         moved = constrain(moved, models)
         moved = FitParameters(*(torch.where(finite.unsqueeze(-1), m, c) for m, c in zip(moved, current, strict=True)))

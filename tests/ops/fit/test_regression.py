@@ -7,7 +7,7 @@ import torch
 from ops.camera import project_points
 from ops.errors import ConfigurationError
 from ops.faceworld.shape import faceworld_model
-from ops.fit import FitInput, FitModels, fit_faces, preset
+from ops.fit import FitInput, FitModels, LearningRates, fit_faces, preset
 from ops.fit.parameters import to_camera
 from ops.fit.regression import believed_landmarks, mean_start, new_regressor, regress, start_from_regressor
 from ops.landmark_points import choose_landmarks, landmark_vertices
@@ -157,18 +157,24 @@ def test_scattered_landmarks_give_way_to_the_answers_own(models: FitModels, rng:
     )
 
 
-@pytest.mark.parametrize(("start", "pace"), [("landmarks", 1.0), ("regressor", 3.0)])
-def test_steps_from_an_answer_have_their_own_pace(
-    models: FitModels, inputs: FitInput, start: Literal["landmarks", "regressor"], pace: float
+@pytest.mark.parametrize(("start", "rate", "pace"), [("landmarks", 0.01, 1.0), ("regressor", 0.006, 3.0)])
+def test_fits_from_an_answer_have_step_sizes_and_a_pace_of_their_own(
+    models: FitModels, inputs: FitInput, start: Literal["landmarks", "regressor"], rate: float, pace: float
 ) -> None:
     config = dataclasses.replace(
-        preset("default"), render_px=SIDE, start=start, answer_pace=3.0, views=1, second_render=False
+        preset("default"),
+        render_px=SIDE,
+        start=start,
+        learning_rates=LearningRates(camera=0.01),
+        answer_rates=LearningRates(camera=0.006),
+        answer_pace=3.0,
+        views=1,
+        second_render=False,
     )
     before = fit_faces(models, inputs, dataclasses.replace(config, steps=0))
     after = fit_faces(models, inputs, dataclasses.replace(config, steps=1))
     # The first step of Adam is as long as the step size in every unknown.
     focal, roll = (after.camera - before.camera)[:, 6:].abs().T
-    rate = config.learning_rates.camera
     torch.testing.assert_close(focal, torch.full((3,), pace * rate), rtol=1e-2, atol=0)
     torch.testing.assert_close(roll, torch.full((3,), pace * rate), rtol=1e-2, atol=0)
     longer = dataclasses.replace(config, steps=100)
