@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.error import HTTPError
@@ -34,17 +34,21 @@ class Head:
     dashboard: str
     address: str
     environment: dict[str, str]
+    followed: list[subprocess.Popen[str]] = field(default_factory=list)
+    """What `submit` gave."""
 
     def submit(self, submission_id: str, *command: str) -> subprocess.Popen[str]:
         """Send a job and follow it."""
         arguments = ["--address", self.dashboard, "--working-dir", str(ROOT), "--submission-id", submission_id]
-        return subprocess.Popen(
+        follower = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *arguments, "--", "python", *command],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.followed.append(follower)
+        return follower
 
     def driver(self, submission_id: str) -> psutil.Process:
         """The process a job's command became."""
@@ -109,7 +113,11 @@ def head() -> Generator[Head]:
         try:
             wait_for(lambda: status(f"{url}/api/version"), "the dashboard")
             address = wait_for(lambda: address_in(Path(folder)), "the head's address")
-            yield Head(psutil.Process(process.pid), Path(folder), url, address, environment)
+            running = Head(psutil.Process(process.pid), Path(folder), url, address, environment)
+            yield running
+            for follower in running.followed:
+                with follower:
+                    follower.kill()
         finally:
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             process.terminate()
