@@ -3,9 +3,7 @@
 import os
 import re
 import signal
-import threading
-import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from ops.training.sliced_wasserstein import sliced_wasserstein
 from ops.training.texture_maps import find_maps, load_or_decode_maps
 from pipeline.cluster import ClusterConfig
 from pipeline.texture_training import TextureTraining, supervised_start
-from pipeline.training_workers import train_on_workers
+from pipeline.training_workers import Say, train_on_workers
 
 SIZE = GanSize(resolution=16, latent_size=8, channel_base=256, channel_limit=16)
 SCHEDULE = GanSchedule(
@@ -67,16 +65,21 @@ def on_two_workers(training: TextureTraining) -> None:
     train_on_workers(training, training.run.folder, 2, ClusterConfig(num_gpus=0), lambda line: None)
 
 
-def kill_a_worker_in_a_fade(log: Path) -> None:
-    """Wait until the 8 px level fades in, then kill the process the log names, as the system would."""
-    for _ in range(6000):
-        time.sleep(0.05)
-        text = log.read_text() if log.is_file() else ""
-        if "8 px fading in (0.40)" in text:
-            found = re.search(r"this one is process (\d+)", text)
-            assert found is not None
-            os.kill(int(found[1]), signal.SIGKILL)
-            return
+@dataclass(frozen=True)
+class KilledTraining:
+    """A training whose first worker is killed, as the system would, right after it has reported a certain line."""
+
+    training: TextureTraining
+    line: str
+    device: str = "cpu"
+
+    def __call__(self, report: Say, peers: Peers) -> None:
+        def report_and_die(line: str) -> None:
+            report(line)
+            if peers.rank == 0 and self.line in line:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        self.training(report_and_die, peers)
 
 
 def equal(first: Any, second: Any) -> bool:
@@ -92,11 +95,9 @@ def equal(first: Any, second: Any) -> bool:
 def test_two_workers_learn_and_resume_after_a_kill(training: TextureTraining, local_ray: Any, tmp_path: Path) -> None:
     on_two_workers(training)
     broken = into(training, tmp_path / "broken")
-    killer = threading.Thread(target=kill_a_worker_in_a_fade, args=(broken.run.folder / "training.log",))
-    killer.start()
+    killed = KilledTraining(broken, "8 px fading in (0.40)")
     with pytest.raises(OutputError, match="continues from the last checkpoint"):
-        on_two_workers(broken)
-    killer.join()
+        train_on_workers(killed, broken.run.folder, 2, ClusterConfig(num_gpus=0), lambda line: None)
     on_two_workers(broken)
     assert re.search(
         r"resumed at step \d+, \d+ of 10000 images, 8 px fading in", (tmp_path / "broken" / "training.log").read_text()
