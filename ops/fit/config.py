@@ -177,14 +177,17 @@ def default_preset() -> FitConfig:
 
 
 def faceworld_preset() -> FitConfig:
-    """The default for people of the face world, whom the models draw exactly: pixels count more, priors less.
+    """The default for people of the face world, whose heads the models draw exactly: what differs is the fit's fault.
 
-    The regressor knows these people's shapes; small steps keep what the pictures do not contradict.
+    Pixels decide, priors and landmarks hardly count, and there is no second render: it holds a shape back where pixels
+    leave it free, and these pixels tell more of the shape than recognition from another side does.
     """
     default = default_preset()
-    weights = replace(default.weights, pixel=20.0, shape=0.001, landmark=0.003)
-    rates = replace(default.learning_rates, identity=0.015)
-    return replace(default, weights=weights, learning_rates=rates, answer_rates=rates, answer_pace=1.0)
+    weights = replace(default.weights, pixel=320.0, shape=0.0006, landmark=0.003)
+    rates = LearningRates(identity=0.04, expression=0.04, texture=0.08, camera=0.01, light=0.03)
+    return replace(
+        default, weights=weights, learning_rates=rates, answer_rates=rates, answer_pace=1.0, second_render=False
+    )
 
 
 def preset(name: str) -> FitConfig:
