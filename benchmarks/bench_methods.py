@@ -90,7 +90,7 @@ def main() -> None:
     )
     parser.add_argument("--models", default="embedded", help="a bundle with a regressor (default: %(default)s)")
     parser.add_argument("--people", type=int, default=12, help="default: %(default)s")
-    parser.add_argument("--preset", default="faceworld", help="of the fits (default: %(default)s)")
+    parser.add_argument("--preset", default="default", help="of the fits (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="iterations of GANFIT (default: the preset's)")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,6 +1,7 @@
 """Jobs sent to a cluster by `ray job submit`: a head of its own, on this machine, with a token."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef" * 4
 MEGABYTE = 1 << 20
+OWN_PORTS = range(20_000, 32_000)
+"""Above those Ray gives its workers, below those Linux gives whoever asks for any."""
 CLIPS = 3
 """Of one subject of the demo, a shard each."""
 Found = TypeVar("Found")
@@ -77,12 +80,17 @@ def wait_for(look: Callable[[], Found | None], what: str, seconds: float = 240) 
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on."""
-    with_sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in with_sockets]
-    for each in with_sockets:
-        each.close()
-    return ports
+    """Ports nobody listens on, and which neither the system nor another Ray hands out before the head takes them."""
+    found: list[int] = []
+    for port in random.sample(OWN_PORTS, len(OWN_PORTS)):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"fewer than {count} ports are free between {OWN_PORTS[0]} and {OWN_PORTS[-1]}")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def short(**changes: Any) -> FitConfig:
 def test_known_faces_are_recovered_and_five_views_are_better_than_one(ict: FitModels, photographs: Photographs) -> None:
     people, views, often = 4, 5, 2
     known = photographs(people, views, seed=3)
-    config = replace(preset("default"), steps=160)
+    config = replace(preset("default"), steps=100)
     one = fit_faces(ict, rows(known.inputs, [views * person + 2 for person in range(people)]), config)
     five = fit_faces(ict, rows(known.inputs, list(range(often * views))), config)
 
