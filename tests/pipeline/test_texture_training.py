@@ -22,7 +22,7 @@ from ops.training.sliced_wasserstein import sliced_wasserstein
 from ops.training.texture_maps import find_maps, load_or_decode_maps
 from pipeline.cluster import ClusterConfig
 from pipeline.texture_training import TextureTraining, supervised_start
-from pipeline.training_workers import Say, train_on_workers
+from pipeline.training_workers import Say, Training, train_on_workers
 
 SIZE = GanSize(resolution=16, latent_size=8, channel_base=256, channel_limit=16)
 SCHEDULE = GanSchedule(
@@ -61,8 +61,8 @@ def into(training: TextureTraining, folder: Path) -> TextureTraining:
     return replace(training, run=replace(training.run, folder=folder))
 
 
-def on_two_workers(training: TextureTraining) -> None:
-    train_on_workers(training, training.run.folder, 2, ClusterConfig(num_gpus=0), lambda line: None)
+def on_two_workers(training: Training, folder: Path) -> None:
+    train_on_workers(training, folder, 2, ClusterConfig(num_gpus=0), lambda line: None)
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def equal(first: Any, second: Any) -> bool:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_two_workers_learn_and_resume_after_a_kill(training: TextureTraining, local_ray: Any, tmp_path: Path) -> None:
-    on_two_workers(training)
+    on_two_workers(training, training.run.folder)
     broken = into(training, tmp_path / "broken")
     killed = KilledTraining(broken, "8 px fading in (0.40)")
     with pytest.raises(OutputError, match="continues from the last checkpoint"):
-        train_on_workers(killed, broken.run.folder, 2, ClusterConfig(num_gpus=0), lambda line: None)
-    on_two_workers(broken)
+        on_two_workers(killed, broken.run.folder)
+    on_two_workers(broken, broken.run.folder)
     assert re.search(
         r"resumed at step \d+, \d+ of 10000 images, 8 px fading in", (tmp_path / "broken" / "training.log").read_text()
     )
@@ -122,7 +122,7 @@ def test_two_workers_learn_and_resume_after_a_kill(training: TextureTraining, lo
 def test_what_a_worker_raises_reaches_the_caller(training: TextureTraining, local_ray: Any) -> None:
     wild = replace(SCHEDULE, levels=tuple(replace(level, learning_rate=1e30) for level in SCHEDULE.levels))
     with pytest.raises(DivergedTrainingError, match="stopped being finite by step 25"):
-        on_two_workers(replace(training, schedule=wild))
+        on_two_workers(replace(training, schedule=wild), training.run.folder)
 
 
 def test_a_supervised_start_is_kept_and_continued(training: TextureTraining) -> None:
