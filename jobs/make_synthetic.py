@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--plain", action="store_true", help="uv: faces without spots, pores and streaks")
     add("--models", default="embedded", help="uv: bundle whose shape model is painted (default: %(default)s)")
     add("--model-dir", type=Path, help="uv: folder of the model files (default: $GANFIT_MODELS or the cache)")
-    add("--processes", type=int, default=local_cpus(), help="uv: processes that paint (default: one a CPU)")
+    add("--processes", type=int, default=local_cpus(), help="micc, uv: that film or paint (default: one a CPU)")
     options = parser.parse_args(arguments)
     if min(options.subjects, options.photos, options.frames, options.maps, options.processes) < 1 or options.seed < 0:
         parser.error("expected at least one subject, photo, frame, map and process, and a seed of 0 or more")
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _make(options: argparse.Namespace) -> None:
     if options.layout == "micc":
         settings = SyntheticMiccSettings(seed=options.seed, frames=options.frames)
-        write_synthetic_micc(faceworld_model(), options.output, options.subjects, settings, say)
+        write_synthetic_micc(faceworld_model(), options.output, options.subjects, settings, options.processes, say)
         return
     if options.layout == "photos":
         album = AlbumSettings(people=options.subjects, photos=options.photos, seed=options.seed)

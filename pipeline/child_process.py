@@ -1,19 +1,22 @@
-"""Calls in a process of their own, where native code may crash or hang without harm to the caller."""
+"""Calls in other processes: one where native code may crash or hang without harm to the caller, or many at once."""
 
 import ctypes
+import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 _READY = "ready"
 _PARENT_DEATH_SIGNAL = 1
 """`PR_SET_PDEATHSIG` of prctl(2)."""
@@ -108,8 +111,7 @@ def _end(connection: Connection, process: "subprocess.Popen[bytes]") -> None:
 
 def serve(descriptor: int) -> None:
     """Answer calls from a connection until it is closed: what the process runs."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    _end_with_parent()
     # A terminal's Ctrl-C reaches the whole group; the owner decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Connection(descriptor) as connection:
@@ -119,6 +121,33 @@ def serve(descriptor: int) -> None:
                 _answer(connection)
             except EOFError:
                 return
+
+
+def map_in_processes(function: Callable[[T], R], tasks: Sequence[T], processes: int) -> Iterator[R]:
+    """The results of a function, in the order of its tasks, from processes that compute on one thread each.
+
+    They are fresh interpreters that end with the process that asks; a terminal's Ctrl-C ends them without a word.
+    A single process is this one. The function, its tasks and its results must be picklable.
+    """
+    if min(processes, len(tasks)) < 2:
+        yield from map(function, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(tasks)), context, initializer=_begin_in_pool) as pool:
+        yield from pool.map(function, tasks)
+
+
+def _begin_in_pool() -> None:
+    import torch
+
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _answer(connection: Connection) -> None:

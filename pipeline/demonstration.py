@@ -36,7 +36,7 @@ from ops.morphable_model import MorphableModel
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import load_shape
 from pipeline.accounts import current_identities
-from pipeline.cluster import ClusterConfig, ray_session
+from pipeline.cluster import ClusterConfig, local_cpus, ray_session
 from pipeline.config import ReconstructConfig
 from pipeline.evaluation import Evaluation
 from pipeline.micc import EVALUATION, RECONSTRUCTIONS, MiccConfig, run_micc
@@ -49,8 +49,8 @@ from pipeline.synthetic_micc import SyntheticMiccSettings, read_truth, write_syn
 DATA, VARIANTS, TABLE_FILE, INDEX_FILE = "data", "variants", "table.txt", "index.html"
 PROTOCOL = Protocol.PAPER
 DEMO_METHOD: Method = "ganfit++"
-DEMO_STEPS = 120
-"""Half of the preset's, from the regressor's answer."""
+DEMO_STEPS = 96
+"""Two fifths of the preset's, from the regressor's answer."""
 Say = Callable[[str], None]
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222 }
@@ -121,7 +121,7 @@ def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say) -> Demonstrat
     shape = load_shape(bundle.shape)
     data, output = config.output / DATA, config.output
     say(f"0. film synthetic people and scan them: {data}")
-    write_synthetic_micc(shape, data, config.subjects, SyntheticMiccSettings(seed=config.seed), say)
+    write_synthetic_micc(shape, data, config.subjects, SyntheticMiccSettings(seed=config.seed), local_cpus(), say)
     subjects = list(find_subjects(data))
     main = MiccConfig(
         data=data,

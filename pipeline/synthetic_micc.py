@@ -14,11 +14,13 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -33,6 +35,7 @@ from ops.faceworld.scanner import ScannerSettings, scan_head
 from ops.mesh import write_obj
 from ops.morphable_model import MorphableModel
 from ops.texture.procedural import canvas_for
+from pipeline.child_process import map_in_processes
 
 FORMAT = "ganfit-synthetic-micc-1"
 TEXTURE_PX = 512
@@ -77,9 +80,10 @@ def write_synthetic_micc(
     folder: Path,
     subjects: int,
     settings: SyntheticMiccSettings,
+    processes: int,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write subjects 01, 02, ... below a folder; those that are complete are kept.
+    """Write subjects 01, 02, ... below a folder, filming in parallel; those that are complete are kept.
 
     A data set is a function of the model, the number of subjects and the settings.
 
@@ -88,18 +92,27 @@ def write_synthetic_micc(
         OutputError: the folder holds subjects, but no record of a data set.
     """
     _open_folder(folder, model, settings)
-    painter = AlbedoPainter(canvas_for(model, TEXTURE_PX))
+    missing = [number for number in range(1, subjects + 1) if not _truth_path(folder, subject_name(number)).is_file()]
+    film = partial(_film, model, folder, settings)
+    landmarks = map_in_processes(film, [(number, setting) for number in missing for setting in Setting], processes)
     for number in range(1, subjects + 1):
         name = subject_name(number)
-        truth_path = _truth_path(folder, name)
-        if truth_path.is_file():
+        if number not in missing:
             say(f"{name} is there")
             continue
-        person = sample_person(model, painter, (settings.seed, number))
-        truth = _write_subject(model, person, folder, number, settings)
-        partial = truth_path.with_suffix(".partial")
-        save_file(_flatten(truth), partial, metadata={"format": FORMAT})
-        partial.replace(truth_path)
+        found = {setting: next(landmarks) for setting in Setting}
+        person = _person(model, number, settings)
+        neutral = model.vertices_mm(person.identity, torch.zeros(model.expression_size)).numpy()
+        truth = SubjectTruth(
+            identity=person.identity.numpy(),
+            neutral_mm=neutral,
+            scans=_scan(model, neutral, folder, number, settings),
+            landmarks_px=found,
+        )
+        path = _truth_path(folder, name)
+        partial_path = path.with_suffix(".partial")
+        save_file(_flatten(truth), partial_path, metadata={"format": FORMAT})
+        partial_path.replace(path)
         say(f"{name} written")
 
 
@@ -155,35 +168,56 @@ def _open_folder(folder: Path, model: MorphableModel, settings: SyntheticMiccSet
     record_path.write_text(json.dumps(record))
 
 
-def _write_subject(
-    model: MorphableModel, person: Person, folder: Path, number: int, settings: SyntheticMiccSettings
-) -> SubjectTruth:
-    subject = subject_name(number)
-    names = _timestamps(np.random.default_rng((settings.seed, number, 0)), len(SCANS) + len(Setting))
-    neutral = model.vertices_mm(person.identity, torch.zeros(model.expression_size)).numpy()
-    exact = neutral.astype(np.float64)
+def _person(model: MorphableModel, number: int, settings: SyntheticMiccSettings) -> Person:
+    return sample_person(model, AlbedoPainter(canvas_for(model, TEXTURE_PX)), (settings.seed, number))
+
+
+def _scan(
+    model: MorphableModel,
+    neutral_mm: Float32[np.ndarray, "vertex 3"],
+    folder: Path,
+    number: int,
+    settings: SyntheticMiccSettings,
+) -> dict[str, ScanTruth]:
+    """Write a subject's scans and their landmarks."""
+    subject, names = subject_name(number), _file_names(number, settings)
+    exact = neutral_mm.astype(np.float64)
     scans: dict[str, ScanTruth] = {}
     for index, scan in enumerate(SCANS):
-        name = names.pop()
         found = scan_head(model, exact, (settings.seed, number, 1, index), ScannerSettings(spacing_mm=SPACING_MM[scan]))
-        write_obj(_file(folder / subject / "Model" / scan / "obj", f"{name}.obj"), found.mesh)
-        write_landmarks(_file(folder / LANDMARKS_DIR / subject / scan, f"{name}.ljson"), found.landmarks_mm)
+        write_obj(_file(folder / subject / "Model" / scan / "obj", f"{names[scan]}.obj"), found.mesh)
+        write_landmarks(_file(folder / LANDMARKS_DIR / subject / scan, f"{names[scan]}.ljson"), found.landmarks_mm)
         placed = exact[model.landmarks.numpy()] @ found.rotation.T + found.translation_mm
         scans[scan] = ScanTruth(found.rotation, found.translation_mm, placed)
-    landmarks: dict[Setting, np.ndarray] = {}
-    for index, (setting, style) in enumerate(STYLES.items()):
-        path = _file(folder / subject / "Video" / setting.value, f"{names.pop()}{style.suffix}")
-        clip = dataclasses.replace(style, frames=settings.frames)
-        landmarks[setting] = film_clip(model, person, (settings.seed, number, 2, index), clip, path)
-    return SubjectTruth(person.identity.numpy(), neutral, scans, landmarks)
+    return scans
+
+
+def _film(
+    model: MorphableModel, folder: Path, settings: SyntheticMiccSettings, clip: tuple[int, Setting]
+) -> Float32[np.ndarray, "frame 68 2"]:
+    """Write a subject's clip in a setting; its landmarks in pixels."""
+    number, setting = clip
+    style, name = STYLES[setting], _file_names(number, settings)[setting]
+    path = _file(folder / subject_name(number) / "Video" / setting.value, f"{name}{style.suffix}")
+    seed = (settings.seed, number, 2, list(STYLES).index(setting))
+    return film_clip(
+        model, _person(model, number, settings), seed, dataclasses.replace(style, frames=settings.frames), path
+    )
+
+
+def _file_names(number: int, settings: SyntheticMiccSettings) -> dict[str | Setting, str]:
+    """Of a subject's scans and clips."""
+    parts: list[str | Setting] = [*SCANS, *STYLES]
+    rng = np.random.default_rng((settings.seed, number, 0))
+    return dict(zip(parts, _timestamps(rng, len(parts)), strict=True))
 
 
 def _timestamps(rng: np.random.Generator, count: int) -> list[str]:
-    """Names as recorders give them: the times of one session, latest first."""
+    """Names as recorders give them: the times of one session."""
     day = f"11{rng.integers(1, 13):02d}{rng.integers(1, 29):02d}"
     start = int(rng.integers(9 * 3600, 16 * 3600))
     seconds = start + np.cumsum(rng.integers(60, 600, count))
-    return [f"{day}{second // 3600:02d}{second // 60 % 60:02d}{second % 60:02d}" for second in seconds.tolist()[::-1]]
+    return [f"{day}{second // 3600:02d}{second // 60 % 60:02d}{second % 60:02d}" for second in seconds.tolist()]
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -12,9 +12,7 @@ A map depends on the settings and its number alone, not on how many there are or
 
 import dataclasses
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +29,7 @@ from ops.faceworld.canonical import CanonicalMap
 from ops.morphable_model import MorphableModel
 from ops.texture.procedural import canvas_for, sample_painted_face, texel_weight, wears_hair
 from ops.training.texture_maps import WEIGHT_FILE
+from pipeline.child_process import map_in_processes
 
 FORMAT = "ganfit-uv-maps-1"
 RECORD_FILE, MANIFEST_FILE, MAPS_DIR = "textures.json", "manifest.parquet", "maps"
@@ -77,7 +76,7 @@ def write_synthetic_textures(
     np.save(folder / WEIGHT_FILE, texel_weight(canvas))
     paint = partial(_paint_maps, canvas, wears_hair(model), folder, settings)
     done = count - len(missing)
-    for painted in _run(paint, tasks, processes):
+    for painted in map_in_processes(paint, tasks, processes):
         done += painted
         report(f"{done} of {count} maps")
     _write_manifest(folder, model, count, settings)
@@ -105,15 +104,6 @@ def _claim(folder: Path, record: Mapping[str, object]) -> None:
             + ", ".join(f"{key} (there {found.get(key)!r}, here {record[key]!r})" for key in differing)
             + ": choose another folder"
         )
-
-
-def _run(paint: Callable[[list[int]], int], tasks: list[list[int]], processes: int) -> Iterator[int]:
-    if processes == 1 or len(tasks) < 2:
-        yield from map(paint, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(tasks)), context) as pool:
-        yield from pool.map(paint, tasks)
 
 
 def _paint_maps(

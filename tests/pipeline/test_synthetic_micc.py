@@ -26,7 +26,7 @@ def model() -> MorphableModel:
 @pytest.fixture(scope="module")
 def data(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("micc")
-    write_synthetic_micc(model, folder, 1, SETTINGS)
+    write_synthetic_micc(model, folder, 1, SETTINGS, 1)
     return folder
 
 
@@ -70,9 +70,11 @@ def test_the_truth_belongs_to_the_coefficients(model: MorphableModel, data: Path
     assert all(points.shape == (SETTINGS.frames, 68, 2) for points in truth.landmarks_px.values())
 
 
-def test_data_sets_are_bit_identical(model: MorphableModel, data: Path, tmp_path: Path) -> None:
-    write_synthetic_micc(model, tmp_path / "again", 1, SETTINGS)
-    ours, again = contents(data), contents(tmp_path / "again")
+def test_data_sets_are_bit_identical_whatever_the_number_of_processes(
+    model: MorphableModel, data: Path, tmp_path: Path
+) -> None:
+    write_synthetic_micc(model, tmp_path, 1, SETTINGS, 2)
+    ours, again = contents(data), contents(tmp_path)
     assert len(ours) == 9
     assert ours == again
 
@@ -82,27 +84,27 @@ def test_another_seed_differs_and_only_what_is_not_complete_is_made_again(
 ) -> None:
     settings = SyntheticMiccSettings(seed=7, frames=1)
     said: list[str] = []
-    write_synthetic_micc(model, tmp_path, 1, settings)
+    write_synthetic_micc(model, tmp_path, 1, settings, 1)
     whole = contents(tmp_path)
     assert not set(whole.values()) & set(contents(data).values())
     assert not np.array_equal(read_truth(tmp_path, "subject_01").identity, read_truth(data, "subject_01").identity)
-    write_synthetic_micc(model, tmp_path, 1, settings, said.append)
+    write_synthetic_micc(model, tmp_path, 1, settings, 1, said.append)
     assert said == ["subject_01 is there"]
     clip = find_videos(tmp_path)[0].video_path
     assert clip is not None
     clip.write_bytes(b"cut short")
     (tmp_path / "truth" / "subject_01.safetensors").unlink()
-    write_synthetic_micc(model, tmp_path, 1, settings, said.append)
+    write_synthetic_micc(model, tmp_path, 1, settings, 1, said.append)
     assert said[1:] == ["subject_01 written"]
     assert contents(tmp_path) == whole
 
 
 def test_folders_of_others_are_refused(model: MorphableModel, data: Path, tmp_path: Path) -> None:
     with pytest.raises(FingerprintMismatchError, match=r'"seed": 5.*another folder'):
-        write_synthetic_micc(model, data, 1, SyntheticMiccSettings(seed=6))
+        write_synthetic_micc(model, data, 1, SyntheticMiccSettings(seed=6), 1)
     (tmp_path / "subject_01").mkdir()
     with pytest.raises(OutputError, match="not written by this command"):
-        write_synthetic_micc(model, tmp_path, 1, SETTINGS)
+        write_synthetic_micc(model, tmp_path, 1, SETTINGS, 1)
     assert list(tmp_path.rglob("*")) == [tmp_path / "subject_01"]
 
 
