@@ -207,6 +207,7 @@ def _make_pending(run: _Run, pace: Pace, say: Say) -> None:
         say(f"{len(run.committed)} of {run.plans.next_shard} shards are there already")
     if not run.plans.pending(run.committed):
         return
+    say("load the models; a texture that is not in the cache yet is painted first")
     sizes = model_sizes(run.bundle)
 
     def stages(pools: Pools) -> tuple[Stage, Stage]:

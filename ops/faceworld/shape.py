@@ -85,7 +85,8 @@ def faceworld_canonical_map(side: int) -> CanonicalMap:
 
     def enlarged(values: Float64[np.ndarray, "row column"]) -> np.ndarray:
         rows = values[lower] * (1 - share)[:, None] + values[lower + 1] * share[:, None]
-        return (rows[:, lower] * (1 - share) + rows[:, lower + 1] * share).astype(np.float32)
+        # Indexing columns gives them in the order of columns, and every texel's sum would stride through the others.
+        return np.ascontiguousarray(rows[:, lower] * (1 - share) + rows[:, lower + 1] * share, np.float32)
 
     return CanonicalMap(
         x_mm=enlarged(grid.x_mm),

@@ -9,6 +9,7 @@ the front once, and scalp, ears and neck hardly at all.
 import dataclasses
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class TextureRecipe:
 
 
 def load_or_build_texture(model: MorphableModel, cache_dir: Path, recipe: TextureRecipe | None = None) -> PcaTexture:
-    """The procedural PCA texture of a model's layout, from the cache or built (about half a CPU-minute) and cached.
+    """The procedural PCA texture of a model's layout, from the cache or built (about a CPU-minute) and cached.
 
     The model must carry the layout the texture is wanted on (see `procedural_layout`).
     """
@@ -113,12 +114,16 @@ def canvas_for(model: MorphableModel, side: int) -> CanonicalMap:
 
 def paint_samples(canvas: CanonicalMap, recipe: TextureRecipe) -> Tensor:
     """Painted faces, float16 [sample, 3, side, side]."""
-    paint = AlbedoPainter(canvas)
+    painter = AlbedoPainter(canvas)
     side = len(canvas.x_mm)
     samples = torch.empty(recipe.sample_count, 3, side, side, dtype=torch.float16)
-    for index in range(recipe.sample_count):
+
+    def paint(index: int) -> None:
         rng = np.random.default_rng((recipe.seed, index))
-        samples[index] = torch.from_numpy(paint(_plain_appearance(rng, recipe)))
+        samples[index] = torch.from_numpy(painter(_plain_appearance(rng, recipe)))
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(paint, range(recipe.sample_count)))
     return samples
 
 
