@@ -49,8 +49,8 @@ from pipeline.synthetic_micc import SyntheticMiccSettings, read_truth, write_syn
 DATA, VARIANTS, TABLE_FILE, INDEX_FILE = "data", "variants", "table.txt", "index.html"
 PROTOCOL = Protocol.PAPER
 DEMO_METHOD: Method = "ganfit++"
-DEMO_STEPS = 96
-"""Two fifths of the preset's, from the regressor's answer."""
+DEMO_STEPS = 64
+"""About a quarter of the preset's, from the regressor's answer."""
 Say = Callable[[str], None]
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #222 }
