@@ -5,7 +5,7 @@ that upper and lower lip have their own places; the shape closes it. Every shape
 its texels into these coordinates; every head of the face world starts from them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 
@@ -122,29 +122,34 @@ class Part(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CanonicalMap:
-    """Canonical coordinates of every texel of a UV layout (row 0 at v = 1)."""
+    """Canonical coordinates of every texel of a UV layout (row 0 at v = 1), or of a part of it."""
 
-    x_mm: Float32[np.ndarray, "side side"]
-    y_mm: Float32[np.ndarray, "side side"]
-    angle: Float32[np.ndarray, "side side"]
+    x_mm: Float32[np.ndarray, "height width"]
+    y_mm: Float32[np.ndarray, "height width"]
+    angle: Float32[np.ndarray, "height width"]
     """Angle about the head's vertical axis in radians, 0 in front, positive to the subject's left."""
-    part: UInt8[np.ndarray, "side side"]
+    part: UInt8[np.ndarray, "height width"]
     """A `Part` for every texel; x and y of eyeball texels are those of the eye's surface seen from the front."""
     open_holes: bool
     """True where eyes and mouth are separate patches; False where they are painted on the skin."""
 
+    def cropped(self, rows: slice, columns: slice) -> "CanonicalMap":
+        """The map of some of the texels."""
+        grids = {name: np.ascontiguousarray(getattr(self, name)[rows, columns]) for name in ("x_mm", "y_mm", "angle")}
+        return replace(self, part=self.part[rows, columns], **grids)
+
     @cached_property
-    def abs_x(self) -> Float32[np.ndarray, "side side"]:
+    def abs_x(self) -> Float32[np.ndarray, "height width"]:
         """Distance from the midline."""
         return np.abs(self.x_mm)
 
     @cached_property
-    def front(self) -> Float32[np.ndarray, "side side"]:
+    def front(self) -> Float32[np.ndarray, "height width"]:
         """1 on the front of the head, 0 at the sides, where frontal coordinates mean nothing."""
         return smoothstep(1.5, 1.1, np.abs(self.angle))
 
     @cached_property
-    def arc_mm(self) -> Float32[np.ndarray, "side side"]:
+    def arc_mm(self) -> Float32[np.ndarray, "height width"]:
         """A sideways coordinate that keeps growing round the head, for noise and hair."""
         turned = np.abs(self.angle)
         around = np.sign(self.angle) * (60 + (turned - 0.9) * 80)

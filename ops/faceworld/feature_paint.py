@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from ops.faceworld.appearance import Appearance, Colour, Sides
 from ops.faceworld.canonical import (
@@ -35,16 +35,20 @@ SCLERA_COLOUR = (0.86, 0.83, 0.80)
 LASH_COLOUR = (0.06, 0.04, 0.04)
 LIMBUS_WIDTH_MM = 1.0
 PUPIL_RADIUS_MM = 2.3
+MOUTH_REACH_MM, EYE_REACH_MM, BROW_REACH_MM, BROW_END_MM = 25.0, 32.0, 32.0, 70.0
+"""How far from its middle line a feature can show; where the outermost brow ends."""
+Pixels = Float32[np.ndarray, "3 height width"]
+Mask = Bool[np.ndarray, "height width"]
 
 
-def mix(rgb: Float32[np.ndarray, "3 side side"], colour: "Colour | Grid", cover: Grid) -> None:
+def mix(rgb: Pixels, colour: "Colour | Grid", cover: Grid) -> None:
     """Lay a colour (or an image) over `rgb` in place; `cover` is clipped to [0, 1]."""
     cover = np.clip(cover, 0, 1)
     for channel in range(3):
         rgb[channel] += (colour[channel] - rgb[channel]) * cover
 
 
-def darken(rgb: Float32[np.ndarray, "3 side side"], share: Grid) -> None:
+def darken(rgb: Pixels, share: Grid) -> None:
     """Take away a share of the light in place."""
     rgb *= 1 - share
 
@@ -66,36 +70,39 @@ class _Lips:
 
 
 class FeaturePaint:
-    """Paints lips, eyes and brows on one layout."""
+    """Paints lips, eyes and brows on one layout; each only where it can show, which is a small part of a face."""
 
     def __init__(self, canvas: CanonicalMap) -> None:
-        ax, x, y = canvas.abs_x, canvas.x_mm, canvas.y_mm
+        ax, x, y, front, part = canvas.abs_x, canvas.x_mm, canvas.y_mm, canvas.front > 0, canvas.part
+        mouth = front & (np.abs(x) < MOUTH_HALF_WIDTH_MM + 2) & (np.abs(y - MOUTH_Y_MM) < MOUTH_REACH_MM)
+        eyes = front & (np.abs(y - EYE_Y_MM) < EYE_REACH_MM)
+        brows = front & (ax < BROW_END_MM) & (np.abs(y - brow_middle(ax)) < BROW_REACH_MM)
+        places: list[tuple[type[_MouthPaint] | type[_EyePaint] | type[_BrowPaint], Mask]] = [
+            (_MouthPaint, mouth | (part == Part.TEETH) | (part == Part.MOUTH)),
+            (_EyePaint, eyes | (part == Part.EYEBALL)),
+            (_BrowPaint, brows),
+        ]
+        windows = [(kind, _window(place)) for kind, place in places]
+        self._paints = [(kind(canvas.cropped(*window)), window) for kind, window in windows]
+
+    def __call__(self, rgb: Pixels, look: Appearance, rng: np.random.Generator) -> None:
+        """Paint everything over `rgb` in place."""
+        for paint, (rows, columns) in self._paints:
+            paint(rgb[:, rows, columns], look, rng)
+
+
+class _MouthPaint:
+    """Lips, and what is between them."""
+
+    def __init__(self, canvas: CanonicalMap) -> None:
+        x, y = canvas.x_mm, canvas.y_mm
         self._canvas = canvas
         s = x / MOUTH_HALF_WIDTH_MM
         self._lips = _Lips(s, y - MOUTH_Y_MM, lip_upper(s), lip_lower(s), mouth_band(s))
         self._lip_lines = (ValueNoise(x / 1.1, y / 9), ValueNoise(x / 3, y / 3))
-        self._eye_s, self._eye_height = (ax - EYE_X_MM) / EYE_HALF_LENGTH_MM, y - EYE_Y_MM
-        self._lid_upper, self._lid_lower = eye_upper(self._eye_s), eye_lower(self._eye_s)
-        self._on_eyeball = canvas.part == Part.EYEBALL
-        from_centre = np.where(x > 0, x - EYE_X_MM, x + EYE_X_MM)
-        self._radius = np.hypot(from_centre, self._eye_height)
-        angle = np.arctan2(self._eye_height, from_centre)
-        self._fibres = ValueNoise(angle * 9 + 40, self._radius / 3.5)
-        self._veins = ValueNoise(x * 1.2, y * 1.2)
-        self._tail = smoothstep(-4, 4, x)
-        self._arch_t, self._brow_mid = (ax - 12) / 42, brow_middle(ax)
-        self._brow_lines = (ValueNoise(ax / 0.85 + (y - self._brow_mid) * 0.55, y / 2.6 + ax * 0.12),)
-        self._brow_clumps = canvas.fractal(4.0)
 
-    def __call__(self, rgb: Float32[np.ndarray, "3 side side"], look: Appearance, rng: np.random.Generator) -> None:
-        """Paint everything over `rgb` in place."""
-        self._paint_mouth(rgb, look, rng)
-        self._paint_lids(rgb, look)
-        self._paint_eyes(rgb, look, rng)
-        self._paint_lashes(rgb, look)
-        self._paint_brows(rgb, look, rng)
-
-    def _paint_mouth(self, rgb: Grid, look: Appearance, rng: np.random.Generator) -> None:
+    def __call__(self, rgb: Pixels, look: Appearance, rng: np.random.Generator) -> None:
+        """Paint over `rgb` in place."""
         lips, front = self._lips, self._canvas.front
         upper = lips.band + (lips.upper - lips.band) * look.lip_upper
         lower = -lips.band + (lips.lower + lips.band) * look.lip_lower
@@ -128,7 +135,29 @@ class FeaturePaint:
         mix(rgb, TEETH_COLOUR, (self._canvas.part == Part.TEETH).astype(np.float32))
         mix(rgb, SOCKET_COLOUR, (self._canvas.part == Part.MOUTH).astype(np.float32))
 
-    def _paint_lids(self, rgb: Grid, look: Appearance) -> None:
+
+class _EyePaint:
+    """Lids, eyes and lashes."""
+
+    def __init__(self, canvas: CanonicalMap) -> None:
+        ax, x, y = canvas.abs_x, canvas.x_mm, canvas.y_mm
+        self._canvas = canvas
+        self._eye_s, self._eye_height = (ax - EYE_X_MM) / EYE_HALF_LENGTH_MM, y - EYE_Y_MM
+        self._lid_upper, self._lid_lower = eye_upper(self._eye_s), eye_lower(self._eye_s)
+        self._on_eyeball = canvas.part == Part.EYEBALL
+        from_centre = np.where(x > 0, x - EYE_X_MM, x + EYE_X_MM)
+        self._radius = np.hypot(from_centre, self._eye_height)
+        angle = np.arctan2(self._eye_height, from_centre)
+        self._fibres = ValueNoise(angle * 9 + 40, self._radius / 3.5)
+        self._veins = ValueNoise(x * 1.2, y * 1.2)
+
+    def __call__(self, rgb: Pixels, look: Appearance, rng: np.random.Generator) -> None:
+        """Paint over `rgb` in place."""
+        self._paint_lids(rgb, look)
+        self._paint_eyes(rgb, look, rng)
+        self._paint_lashes(rgb, look)
+
+    def _paint_lids(self, rgb: Pixels, look: Appearance) -> None:
         front, over = self._canvas.front, self._eye_height - self._lid_upper
         beside = smoothstep(1.15, 0.6, np.abs(self._eye_s)) * front
         crease = np.exp(-(((over - look.lid_crease_mm) / 1.0) ** 2))
@@ -136,13 +165,13 @@ class FeaturePaint:
         lid = smoothstep(look.lid_crease_mm + 2.5, look.lid_crease_mm - 1, over) * smoothstep(-0.5, 0.5, over) * beside
         darken(rgb, np.clip(0.22 * look.lid_shade * lid, -0.15, 0.3))
         if look.eye_shadow > 0:
-            place = bump(self._canvas.abs_x, self._eye_height, (EYE_X_MM, 7), (13, 4)) * (over > 0)
+            place = bump(self._canvas.abs_x, self._eye_height, (EYE_X_MM, 7), (13, 4)) * (over > 0) * front
             mix(rgb, look.eye_shadow_colour, 0.5 * look.eye_shadow * place)
         margin = smoothstep(0.5, -0.4, np.maximum(over, self._lid_lower - self._eye_height)) * (np.abs(self._eye_s) < 1)
         if self._canvas.open_holes:
             mix(rgb, tinted(look.skin, (0.80, 0.55, 0.52)), margin * front * 0.8)
 
-    def _paint_eyes(self, rgb: Grid, look: Appearance, rng: np.random.Generator) -> None:
+    def _paint_eyes(self, rgb: Pixels, look: Appearance, rng: np.random.Generator) -> None:
         over = self._eye_height - self._lid_upper
         if self._canvas.open_holes:
             inside = self._on_eyeball.astype(np.float32)
@@ -167,7 +196,7 @@ class FeaturePaint:
         mix(rgb, (0.95, 0.95, 0.95), inside * glint * 0.8)
         darken(rgb, 0.55 * inside * smoothstep(3.2, -0.2, -over))
 
-    def _paint_lashes(self, rgb: Grid, look: Appearance) -> None:
+    def _paint_lashes(self, rgb: Pixels, look: Appearance) -> None:
         on_skin = self._canvas.front * ~self._on_eyeball
         inner_x = EYE_X_MM - EYE_HALF_LENGTH_MM
         caruncle = smoothstep(1.6, 0.6, np.hypot(self._canvas.abs_x - inner_x - 1.6, self._eye_height))
@@ -179,7 +208,21 @@ class FeaturePaint:
         lower = np.exp(-(((under + 0.2) / 0.55) ** 2)) * smoothstep(1.05, 0.8, np.abs(self._eye_s))
         mix(rgb, (0.12, 0.07, 0.06), lower * on_skin * (0.30 + 0.35 * look.liner))
 
-    def _paint_brows(self, rgb: Grid, look: Appearance, rng: np.random.Generator) -> None:
+
+class _BrowPaint:
+    """Brows."""
+
+    def __init__(self, canvas: CanonicalMap) -> None:
+        ax, x, y = canvas.abs_x, canvas.x_mm, canvas.y_mm
+        self._canvas = canvas
+        self._on_eyeball = canvas.part == Part.EYEBALL
+        self._tail = smoothstep(-4, 4, x)
+        self._arch_t, self._brow_mid = (ax - 12) / 42, brow_middle(ax)
+        self._brow_lines = ValueNoise(ax / 0.85 + (y - self._brow_mid) * 0.55, y / 2.6 + ax * 0.12)
+        self._brow_clumps = canvas.fractal(4.0)
+
+    def __call__(self, rgb: Pixels, look: Appearance, rng: np.random.Generator) -> None:
+        """Paint over `rgb` in place."""
         ax, y = self._canvas.abs_x, self._canvas.y_mm
         middle = self._brow_mid + self._sided(look.brow_raise_mm) + self._sided(look.brow_slope) * (ax - 32)
         middle = middle + self._sided(look.brow_arch_mm) * brow_arch(self._arch_t)
@@ -187,7 +230,7 @@ class FeaturePaint:
         across = np.abs((y - middle) / half)
         hairs = 0.75 + np.zeros_like(across)
         if look.detail > 0:
-            hairs = 0.55 + look.detail * (0.45 * self._brow_lines[0](rng) + 0.15 * self._brow_clumps(rng))
+            hairs = 0.55 + look.detail * (0.45 * self._brow_lines(rng) + 0.15 * self._brow_clumps(rng))
         reach = smoothstep(look.brow_start_mm - 2, look.brow_start_mm + 2.5, ax)
         reach = reach * smoothstep(look.brow_end_mm + 4, look.brow_end_mm - 4, ax) * self._canvas.front
         cover = smoothstep(1.25, 0.35, across) * reach * ~self._on_eyeball
@@ -198,3 +241,11 @@ class FeaturePaint:
     def _sided(self, values: Sides) -> Grid:
         """The right value on the right half, the left one on the left."""
         return values[0] + (values[1] - values[0]) * self._tail
+
+
+def _window(place: Mask) -> tuple[slice, slice]:
+    """The rows and columns that hold all of a place."""
+    rows, columns = np.flatnonzero(place.any(1)), np.flatnonzero(place.any(0))
+    if not len(rows):
+        return slice(0), slice(0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -27,7 +27,7 @@ from ops.morphable_model import MorphableModel
 from ops.texture.layout import canonical_map
 from ops.texture.pca import PcaTexture, fit_pca_texture, load_pca_texture, save_pca_texture
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Raise it when the paint or the layout changes, so that cached textures are built anew."""
 BACKGROUND_WEIGHT, SKIN_WEIGHT, FEATURE_WEIGHT, EYEBALL_WEIGHT = 0.05, 1.0, 6.0, 3.0
 
