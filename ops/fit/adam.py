@@ -1,4 +1,8 @@
-"""Adam with one state a row (Kingma and Ba 2015), so that rows can leave a running optimisation."""
+"""Adam with one state a row (Kingma and Ba 2015), so that rows can leave a running optimisation.
+
+With Nesterov's momentum it is Nadam (Dozat, "Incorporating Nesterov momentum into Adam", 2016) of constant decay: the
+step looks ahead by the momentum that the next one will have.
+"""
 
 from typing import NamedTuple
 
@@ -36,13 +40,16 @@ def adam_step(
     rates: LearningRates,
     scale: float,
     step: int,
+    nesterov: bool = False,
 ) -> tuple[FitParameters, AdamState]:
     """One step; `scale` multiplies all step sizes, `step` counts from 0 and is the same for every row."""
     first = [BETA_1 * m + (1 - BETA_1) * g for m, g in zip(state.first, gradient, strict=True)]
     second = [BETA_2 * v + (1 - BETA_2) * g.square() for v, g in zip(state.second, gradient, strict=True)]
     correction_1, correction_2 = 1 - BETA_1 ** (step + 1), 1 - BETA_2 ** (step + 1)
+    next_correction_1 = 1 - BETA_1 ** (step + 2)
     moved: list[Tensor] = []
-    for name, value, m, v in zip(FitParameters._fields, parameters, first, second, strict=True):
+    for name, value, g, m, v in zip(FitParameters._fields, parameters, gradient, first, second, strict=True):
         rate = scale * getattr(rates, name)
-        moved.append(value - rate * (m / correction_1) / ((v / correction_2).sqrt() + EPSILON))
+        ahead = BETA_1 * m / next_correction_1 + (1 - BETA_1) * g / correction_1 if nesterov else m / correction_1
+        moved.append(value - rate * ahead / ((v / correction_2).sqrt() + EPSILON))
     return FitParameters(*moved), AdamState(FitParameters(*first), FitParameters(*second))

@@ -77,6 +77,8 @@ class FitConfig:
     """When it starts from the regressor's answer, which is nearer in some parameters than in others."""
     answer_pace: float = 1.0
     """Factor of `answer_rates` at the beginning of a cosine, which ends where it would without."""
+    nesterov: bool = False
+    """Adam with Nesterov's momentum in stage two (Nadam)."""
     cosine_decay: bool = False
     """Lower the step sizes along half a cosine, to a tenth of the given ones at the end."""
     composite: bool = False
@@ -186,7 +188,12 @@ def faceworld_preset() -> FitConfig:
     weights = replace(default.weights, pixel=320.0, shape=0.0006, landmark=0.003)
     rates = LearningRates(identity=0.04, expression=0.04, texture=0.08, camera=0.01, light=0.03)
     return replace(
-        default, weights=weights, learning_rates=rates, answer_rates=rates, answer_pace=1.0, second_render=False
+        default,
+        weights=weights,
+        learning_rates=rates,
+        answer_rates=rates,
+        answer_pace=1.0,
+        second_render=False,
     )
 
 

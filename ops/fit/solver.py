@@ -166,9 +166,15 @@ def _step(
         for grad in gradient:
             finite &= torch.isfinite(grad).all(-1)
         gradient = gradient.apply(lambda g: torch.where(finite.unsqueeze(-1), g, 0))
-        scale = config.step_scale(step)
-        rates = config.step_sizes
-        moved, adam = adam_step(current, gradient, state.adam.rows(active), rates=rates, scale=scale, step=step)
+        moved, adam = adam_step(
+            current,
+            gradient,
+            state.adam.rows(active),
+            rates=config.step_sizes,
+            scale=config.step_scale(step),
+            step=step,
+            nesterov=config.nesterov,
+        )
         moved = constrain(moved, models)
         moved = FitParameters(*(torch.where(finite.unsqueeze(-1), m, c) for m, c in zip(moved, current, strict=True)))
         group, weight = inputs.group[active], finite.to(loss.dtype)

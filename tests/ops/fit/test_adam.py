@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from ops.fit.adam import adam_init, adam_step
@@ -13,16 +14,21 @@ def quadratic(values: FitParameters) -> torch.Tensor:
     return torch.stack([(value**4 + value).sum() for value in values]).sum()
 
 
-def test_follows_torchs_adam(rng: torch.Generator) -> None:
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_follows_torchs_adam(rng: torch.Generator, nesterov: bool) -> None:
     ours = parameters(rng)
     theirs = [value.clone().requires_grad_() for value in ours]
-    optimiser = torch.optim.Adam(theirs, lr=0.02)
+    # Torch's Nadam warms its momentum up, which a fast enough warm-up makes constant.
+    optimiser = (
+        torch.optim.NAdam(theirs, lr=0.02, momentum_decay=1e6) if nesterov else torch.optim.Adam(theirs, lr=0.02)
+    )
     rates = LearningRates(identity=0.02, expression=0.02, texture=0.02, camera=0.02, light=0.02)
     state = adam_init(ours)
     for step in range(10):
         leaves = ours.apply(lambda v: v.detach().requires_grad_())
         gradient = FitParameters(*torch.autograd.grad(quadratic(leaves), list(leaves)))
-        ours, state = adam_step(leaves.apply(torch.Tensor.detach), gradient, state, rates=rates, scale=1.0, step=step)
+        values = leaves.apply(torch.Tensor.detach)
+        ours, state = adam_step(values, gradient, state, rates=rates, scale=1.0, step=step, nesterov=nesterov)
         optimiser.zero_grad()
         quadratic(FitParameters(*theirs)).backward()
         optimiser.step()
