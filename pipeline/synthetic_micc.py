@@ -30,7 +30,7 @@ from ops.errors import FingerprintMismatchError, OutputError, UnreadableInputErr
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.clip_styles import COOPERATIVE, INDOOR, OUTDOOR
 from ops.faceworld.filming import film_clip
-from ops.faceworld.people import Person, sample_person
+from ops.faceworld.people import sample_identity, sample_person
 from ops.faceworld.scanner import ScannerSettings, scan_head
 from ops.mesh import write_obj
 from ops.morphable_model import MorphableModel
@@ -101,10 +101,10 @@ def write_synthetic_micc(
             say(f"{name} is there")
             continue
         found = {setting: next(landmarks) for setting in Setting}
-        person = _person(model, number, settings)
-        neutral = model.vertices_mm(person.identity, torch.zeros(model.expression_size)).numpy()
+        identity = sample_identity(model, (settings.seed, number))
+        neutral = model.vertices_mm(identity, torch.zeros(model.expression_size)).numpy()
         truth = SubjectTruth(
-            identity=person.identity.numpy(),
+            identity=identity.numpy(),
             neutral_mm=neutral,
             scans=_scan(model, neutral, folder, number, settings),
             landmarks_px=found,
@@ -168,10 +168,6 @@ def _open_folder(folder: Path, model: MorphableModel, settings: SyntheticMiccSet
     record_path.write_text(json.dumps(record))
 
 
-def _person(model: MorphableModel, number: int, settings: SyntheticMiccSettings) -> Person:
-    return sample_person(model, AlbedoPainter(canvas_for(model, TEXTURE_PX)), (settings.seed, number))
-
-
 def _scan(
     model: MorphableModel,
     neutral_mm: Float32[np.ndarray, "vertex 3"],
@@ -199,10 +195,9 @@ def _film(
     number, setting = clip
     style, name = STYLES[setting], _file_names(number, settings)[setting]
     path = _file(folder / subject_name(number) / "Video" / setting.value, f"{name}{style.suffix}")
+    person = sample_person(model, AlbedoPainter(canvas_for(model, TEXTURE_PX)), (settings.seed, number))
     seed = (settings.seed, number, 2, list(STYLES).index(setting))
-    return film_clip(
-        model, _person(model, number, settings), seed, dataclasses.replace(style, frames=settings.frames), path
-    )
+    return film_clip(model, person, seed, dataclasses.replace(style, frames=settings.frames), path)
 
 
 def _file_names(number: int, settings: SyntheticMiccSettings) -> dict[str | Setting, str]:

@@ -30,13 +30,23 @@ def sample_person(
 ) -> Person:
     """The person of a seed."""
     rng = np.random.default_rng(seed)
-    identity = rng.standard_normal(model.identity_size).clip(-IDENTITY_LIMIT, IDENTITY_LIMIT)
+    identity = _draw_identity(model, rng)
     appearance = sample_appearance(rng, masculinity=float(rng.choice((-1.0, 1.0))), hair=hair)
     return Person(
-        identity=torch.from_numpy(identity).float(),
+        identity=identity,
         appearance=appearance,
         texture=torch.from_numpy(painter(appearance)),
     )
+
+
+def sample_identity(model: MorphableModel, seed: int | tuple[int, ...]) -> Float[Tensor, " identity"]:
+    """The identity alone of the person of a seed."""
+    return _draw_identity(model, np.random.default_rng(seed))
+
+
+def _draw_identity(model: MorphableModel, rng: np.random.Generator) -> Float[Tensor, " identity"]:
+    drawn = rng.standard_normal(model.identity_size).clip(-IDENTITY_LIMIT, IDENTITY_LIMIT)
+    return torch.from_numpy(drawn).float()
 
 
 def sample_expression(model: MorphableModel, rng: np.random.Generator) -> Float[Tensor, " expression"]:
