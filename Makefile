@@ -9,14 +9,14 @@ CODE := ops evaluation pipeline jobs tests benchmarks scripts
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt scripts/check_system.sh scripts/bundle_libusb.sh scripts/compile_kernels.py
+$(STAMP): pyproject.toml constraints.txt scripts/check_system.sh scripts/bundle_libusb.sh scripts/warm_caches.py
 	scripts/check_system.sh "$(PYTHON)"
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	scripts/bundle_libusb.sh $(BIN)/python
 	$(BIN)/python -c "import open3d, torch, ray, insightface, face_alignment"
-	$(BIN)/python -m scripts.compile_kernels
+	$(BIN)/python -m scripts.warm_caches
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -9,7 +9,6 @@ the front once, and scalp, ears and neck hardly at all.
 import dataclasses
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,13 +116,9 @@ def paint_samples(canvas: CanonicalMap, recipe: TextureRecipe) -> Tensor:
     painter = AlbedoPainter(canvas)
     side = len(canvas.x_mm)
     samples = torch.empty(recipe.sample_count, 3, side, side, dtype=torch.float16)
-
-    def paint(index: int) -> None:
+    for index in range(recipe.sample_count):
         rng = np.random.default_rng((recipe.seed, index))
         samples[index] = torch.from_numpy(painter(_plain_appearance(rng, recipe)))
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(paint, range(recipe.sample_count)))
     return samples
 
 

@@ -1,6 +1,8 @@
-"""Compile the CPU kernels by using every one once: Numba keeps the machine code beside the sources, for all processes.
+"""Do before the first run what every first run would do itself: compile the CPU kernels and paint the texture.
 
-Without it the first processes that render compile, each of them, and the first faces wait for half a minute.
+Numba keeps the kernels' machine code beside the sources for all processes; without it the first processes that render
+compile, each of them, and the first faces wait for half a minute. The texture of the embedded bundle is kept in the
+user's cache.
 """
 
 import numpy as np
@@ -8,17 +10,29 @@ import torch
 
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.appearance import sample_appearance
-from ops.faceworld.shape import faceworld_canonical_map, faceworld_model
+from ops.faceworld.shape import faceworld_canonical_map
 from ops.fit.parameters import to_camera, to_light
 from ops.fit.regression import mean_start
 from ops.mesh import Mesh
+from ops.morphable_model import MorphableModel
 from ops.registration.closest_point import ClosestPointIndex
 from ops.render import Topology, render
+from ops.weights.bundle import resolve_bundle
+from ops.weights.models import load_shape, load_texture
 
 
 def main() -> None:
-    """Paint a face, draw it, follow the gradient back to everything it depends on, and look for its closest points."""
-    shape = faceworld_model()
+    """Warm what the embedded bundle uses."""
+    bundle = resolve_bundle("embedded")
+    shape = load_shape(bundle.shape)
+    print("compile the CPU kernels", flush=True)
+    compile_kernels(shape)
+    print("paint the faces of the embedded texture (about a minute, once)", flush=True)
+    load_texture(bundle.texture, shape)
+
+
+def compile_kernels(shape: MorphableModel) -> None:
+    """Use each once: paint a face, draw it, follow the gradient to all it depends on, look for closest points."""
     painted = AlbedoPainter(faceworld_canonical_map(32))(sample_appearance(np.random.default_rng(0)))
     start = mean_start(shape)
     variables = (
