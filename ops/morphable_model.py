@@ -16,11 +16,10 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int32, Int64
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ops.errors import MissingModelFileError, ModelFormatError, UnitsError
+from ops.errors import ModelFormatError, UnitsError
+from ops.tensor_file import read_tensor_file, write_tensor_file
 
 FILE_FORMAT = "ganfit-morphable-model"
 FILE_VERSION = 1
@@ -256,19 +255,14 @@ def save_morphable_model(model: MorphableModel, path: Path) -> None:
     """Write a model as safetensors, in float32, with its metadata as JSON in the header."""
     tensors = _tensors(model)
     tensors |= {f"region.{name}": mask for name, mask in model.regions.items()}
-    cpu = {
-        name: value.detach().to("cpu", torch.float32 if value.is_floating_point() else None).contiguous()
-        for name, value in tensors.items()
-    }
+    stored = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     header = {
         "format": FILE_FORMAT,
         "version": str(FILE_VERSION),
         "metadata": json.dumps(dataclasses.asdict(model.metadata)),
         "region_names": json.dumps(model.region_names),
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(cpu, partial, metadata=header)
-    partial.replace(path)
+    write_tensor_file(path, stored, header)
 
 
 def load_morphable_model(path: Path) -> MorphableModel:
@@ -279,13 +273,9 @@ def load_morphable_model(path: Path) -> MorphableModel:
         ModelFormatError: a foreign, damaged or newer file.
         UnitsError: a model that is not in millimetres.
     """
-    if not path.is_file():
-        raise MissingModelFileError(f"no morphable model at {path}; make one with: python -m jobs.import_model --help")
+    header, tensors = read_tensor_file(path, "a morphable model", "make one with: python -m jobs.import_model --help")
+    _check_header(header, path)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = cast(dict[str, str] | None, file.metadata()) or {}
-            _check_header(header, path)
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = ModelMetadata(**json.loads(header["metadata"]))
         region_names = tuple(str(name) for name in json.loads(header["region_names"]))
         prefix = "region."
@@ -293,7 +283,7 @@ def load_morphable_model(path: Path) -> MorphableModel:
         _check_shapes(tensors)
         _check_regions(regions, len(tensors["mean_mm"]))
         return MorphableModel(**tensors, regions=regions, metadata=metadata, region_names=region_names)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ModelFormatError(f"{path} is not a sound morphable model file: {error}") from error
 
 

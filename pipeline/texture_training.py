@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file, save_file
 
+from ops.tensor_file import read_tensor_file, write_tensor_file
 from ops.texture.gan_texture import GanTexture, freeze, load_gan_texture, save_gan_texture
 from ops.texture.progressive_gan import Generator
 from ops.training.gan_run import GanRun, run_gan_training
@@ -36,7 +36,8 @@ class TextureTraining:
         """Train as one of the given peers."""
         folder, anchor = self.run.folder / START_DIR, None
         if self.started:
-            anchor = Anchor(codes=load_file(folder / CODES_FILE)["codes"].float())
+            codes = read_tensor_file(folder / CODES_FILE, "codes of a supervised start").tensors["codes"]
+            anchor = Anchor(codes=codes.float())
         gan = GanTraining(self.schedule, device=self.device, peers=peers, anchor=anchor)
         if self.started:
             gan.start_from(load_gan_texture(folder / START_FILE).generator)
@@ -81,4 +82,4 @@ def write_start(generator: Generator, codes: torch.Tensor, training: TextureTrai
         licence=run.licence,
     )
     save_gan_texture(texture, folder / START_FILE)
-    save_file({"codes": codes.half().contiguous().cpu()}, folder / CODES_FILE)
+    write_tensor_file(folder / CODES_FILE, {"codes": codes.half()})

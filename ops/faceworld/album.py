@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ops.errors import MissingModelFileError, ModelFormatError
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import Person, sample_person
 from ops.faceworld.scenes import FacePlace, SceneSettings, render_scene
 from ops.morphable_model import MorphableModel
+from ops.tensor_file import read_tensor_file, write_tensor_file
 from ops.texture.procedural import canvas_for
 
 TEXTURE_PX = 512
@@ -69,8 +69,7 @@ def write_album(model: MorphableModel, folder: Path, truth: Path, settings: Albu
         identity=torch.stack([person.identity for person in people]),
         texture=torch.stack([(person.texture.clamp(0, 1) * 255).round().to(torch.uint8) for person in people]),
     )
-    truth.parent.mkdir(parents=True, exist_ok=True)
-    save_file(found._asdict(), truth, metadata=header)
+    write_tensor_file(truth, found._asdict(), header)
     return found
 
 
@@ -102,9 +101,7 @@ def _photograph(
 def _read_truth(path: Path, header: dict[str, str]) -> AlbumTruth | None:
     """The truth in a file, if its header has these entries."""
     try:
-        with safe_open(path, framework="pt") as file:
-            if not header.items() <= (file.metadata() or {}).items():
-                return None
-            return AlbumTruth(*(file.get_tensor(name) for name in AlbumTruth._fields))
-    except (FileNotFoundError, SafetensorError):
+        metadata, tensors = read_tensor_file(path, "the truth about an album")
+    except (MissingModelFileError, ModelFormatError):
         return None
+    return AlbumTruth(**tensors) if header.items() <= metadata.items() else None

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ops.errors import MissingModelFileError, ModelFormatError
+from ops.errors import ModelFormatError
+from ops.tensor_file import TensorFile, read_tensor_file, write_tensor_file
 
 
 class ConvUnit(nn.Sequential):
@@ -38,14 +37,11 @@ class Residual(nn.Module):
 def save_weights(network: nn.Module, path: Path, architecture: str) -> None:
     """Write a network's state in float16 as safetensors, naming its architecture."""
     state = {
-        name: value.detach().half().contiguous() if value.is_floating_point() else value.contiguous()
+        name: value.half() if value.is_floating_point() else value
         for name, value in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(state, partial, metadata={"architecture": architecture})
-    partial.replace(path)
+    write_tensor_file(path, state, {"architecture": architecture})
 
 
 def stored_architecture(path: Path) -> str | None:
@@ -55,13 +51,7 @@ def stored_architecture(path: Path) -> str | None:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is not safetensors.
     """
-    if not path.is_file():
-        raise MissingModelFileError(f"expected embedded weights at {path}, found no file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("architecture")
-    except SafetensorError as error:
-        raise ModelFormatError(f"expected a safetensors file at {path}: {error}") from error
+    return _read(path).metadata.get("architecture")
 
 
 def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
@@ -71,11 +61,10 @@ def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is not safetensors, or of another architecture.
     """
-    found = stored_architecture(path)
+    metadata, state = _read(path)
+    found = metadata.get("architecture")
     if found != architecture:
         raise ModelFormatError(f"expected weights of {architecture} in {path}, found {found}")
-    with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     state |= {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
     try:
         network.load_state_dict(
@@ -84,3 +73,7 @@ def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
     except RuntimeError as error:
         raise ModelFormatError(f"{path} does not hold the weights of {architecture}: {error}") from error
     network.requires_grad_(False).eval()
+
+
+def _read(path: Path) -> TensorFile:
+    return read_tensor_file(path, "embedded weights")

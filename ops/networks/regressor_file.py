@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.errors import ConfigurationError, ModelFormatError
 from ops.morphable_model import MorphableModel
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
+from ops.tensor_file import read_tensor_file, write_tensor_file
 from ops.texture.interface import TextureModel
 
 FORMAT = "ganfit-regressor-v3"
@@ -78,10 +77,7 @@ def save_regressor(content: RegressorFile, path: Path) -> None:
     description = {"layout": content.regressor.layout, "origin": content.origin}
     # One entry: safetensors writes several in random order, and a regressor's file would differ from itself.
     metadata = {FORMAT: json.dumps({name: dataclasses.asdict(value) for name, value in description.items()})}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(state | probe, partial, metadata=metadata)
-    partial.replace(path)
+    write_tensor_file(path, state | probe, metadata)
 
 
 def load_regressor_file(path: Path) -> RegressorFile:
@@ -91,21 +87,13 @@ def load_regressor_file(path: Path) -> RegressorFile:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is something else, or damaged.
     """
-    if not path.is_file():
-        raise MissingModelFileError(
-            f"expected a regressor at {path}, found no file; name one that is there, train one by "
-            "jobs.train_regressor, or use --method ganfit"
-        )
+    advice = "name one that is there, train one by jobs.train_regressor, or use --method ganfit"
+    metadata, tensors = read_tensor_file(path, "a regressor", advice)
+    if FORMAT not in metadata:
+        raise ModelFormatError(f"expected a description {FORMAT} in {path}, found {', '.join(metadata) or 'none'}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            if FORMAT not in metadata:
-                raise ModelFormatError(
-                    f"expected a description {FORMAT} in {path}, found {', '.join(metadata) or 'none'}"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _assemble(json.loads(metadata[FORMAT]), tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, ConfigurationError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, ConfigurationError) as error:
         raise ModelFormatError(f"{path} is not a sound regressor file: {error}") from error
 
 
@@ -119,18 +107,16 @@ def take_over(regressor: Regressor, path: Path) -> None:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is no regressor, or one of another layout.
     """
-    if not path.is_file():
-        raise MissingModelFileError(f"expected a regressor to start from at {path}, found no file")
+    tensors = read_tensor_file(path, "a regressor to start from").tensors
     try:
-        with safe_open(path, framework="pt") as file:
-            for name, value in regressor.state_dict().items():
-                if not name.startswith(OF_PICTURES):
-                    continue
-                given = file.get_tensor(NETWORK + name)
-                if name == "shape.weight":
-                    value, given = (weight[:, : regressor.seen_size] for weight in (value, given))
-                value.copy_(given)
-    except (SafetensorError, RuntimeError) as error:
+        for name, value in regressor.state_dict().items():
+            if not name.startswith(OF_PICTURES):
+                continue
+            given = tensors[NETWORK + name]
+            if name == "shape.weight":
+                value, given = (weight[:, : regressor.seen_size] for weight in (value, given))
+            value.copy_(given)
+    except (KeyError, RuntimeError) as error:
         raise ModelFormatError(f"{path} is not a regressor of the same layout: {error}") from error
 
 

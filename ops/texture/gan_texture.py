@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.errors import ConfigurationError, ModelFormatError
+from ops.tensor_file import read_tensor_file, write_tensor_file
 from ops.texture.progressive_gan import EqualisedConv, GanSize, Generator, onto_ball, pixel_norm, shrink
 
 FORMAT = "ganfit-progressive-gan-v2"
@@ -138,8 +137,7 @@ def save_gan_texture(texture: GanTexture, path: Path) -> None:
         "licence": texture.licence,
         "latent_deviation": repr(texture.latent_deviation),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata=metadata)
+    write_tensor_file(path, tensors, metadata)
 
 
 def load_gan_texture(path: Path) -> GanTexture:
@@ -149,22 +147,19 @@ def load_gan_texture(path: Path) -> GanTexture:
         MissingModelFileError: no such file.
         ModelFormatError: not a file of this format.
     """
-    if not path.is_file():
-        raise MissingModelFileError(
-            f"expected a texture generator at {path}, found no file; train one with `python -m jobs.train_texture_gan`"
-        )
+    metadata, tensors = read_tensor_file(
+        path, "a texture generator", "train one with `python -m jobs.train_texture_gan`"
+    )
+    if metadata.get("format") not in READABLE:
+        raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
+    state = {name: tensor.float() for name, tensor in tensors.items()}
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            if metadata.get("format") not in READABLE:
-                raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
         for name in [name.removesuffix(UNITS) for name in state if name.endswith(UNITS)]:
             state[name] *= _as_rows(state.pop(name + UNITS), state[name])
         generator = Generator(GanSize(**json.loads(metadata["size"])))
         generator.load_state_dict(state)
         deviation = float(metadata.get("latent_deviation", "1"))
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, ConfigurationError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, ConfigurationError) as error:
         raise ModelFormatError(f"expected a texture generator at {path}: {error}") from error
     return GanTexture(
         generator=freeze(generator),

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
+from ops.errors import ConfigurationError, ModelFormatError
+from ops.tensor_file import read_tensor_file, write_tensor_file
 
 FORMAT = "ganfit-pca-texture-v1"
 SMALLEST_LEVEL = 32
@@ -81,9 +80,8 @@ class PcaTexture:
 
 def save_pca_texture(texture: PcaTexture, path: Path) -> None:
     """Write mean (float32) and basis (float16) as safetensors with the layout in the metadata."""
-    tensors = {"mean": texture.mean.float().contiguous().cpu(), "basis": texture.basis.half().contiguous().cpu()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={"format": FORMAT, "uv_layout": texture.uv_layout})
+    tensors = {"mean": texture.mean.float(), "basis": texture.basis.half()}
+    write_tensor_file(path, tensors, {"format": FORMAT, "uv_layout": texture.uv_layout})
 
 
 def load_pca_texture(path: Path) -> PcaTexture:
@@ -93,22 +91,13 @@ def load_pca_texture(path: Path) -> PcaTexture:
         MissingModelFileError: no such file.
         ModelFormatError: not a file of this format.
     """
-    if not path.is_file():
-        raise MissingModelFileError(
-            f"expected a PCA texture at {path}, found no file; make one with `python -m jobs.make_texture`"
-        )
+    metadata, tensors = read_tensor_file(path, "a PCA texture", "make one with `python -m jobs.make_texture`")
+    if metadata.get("format") != FORMAT:
+        raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
-            return PcaTexture(
-                mean=file.get_tensor("mean").float(),
-                basis=file.get_tensor("basis").float(),
-                uv_layout=metadata["uv_layout"],
-            )
-    except SafetensorError as error:
-        raise ModelFormatError(f"expected a safetensors file at {path}: {error}") from error
+        return PcaTexture(mean=tensors["mean"].float(), basis=tensors["basis"].float(), uv_layout=metadata["uv_layout"])
+    except KeyError as error:
+        raise ModelFormatError(f"{path} is not a sound PCA texture file: it has no {error}") from error
 
 
 def fit_pca_texture(

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from ops.errors import MissingModelFileError, ModelFormatError
+from ops.errors import ModelFormatError
+from ops.tensor_file import read_tensor_file
 from ops.texture import gan_texture, pca
 from ops.texture.interface import TextureModel
 
@@ -18,14 +17,7 @@ def load_texture_file(path: Path) -> TextureModel:
         MissingModelFileError: no such file.
         ModelFormatError: neither.
     """
-    if not path.is_file():
-        raise MissingModelFileError(f"expected a texture model at {path}, found no file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except SafetensorError as error:
-        raise ModelFormatError(f"expected a safetensors file at {path}: {error}") from error
-    name = metadata.get("format", "none")
+    name = read_tensor_file(path, "a texture model").metadata.get("format", "none")
     if name not in _LOADERS:
         raise ModelFormatError(f"expected a texture of the formats {', '.join(_LOADERS)} in {path}, found {name}")
     return _LOADERS[name](path)

@@ -188,7 +188,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_text_is_not_a_model(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("not a model at all, just a line of text")
-    with pytest.raises(ModelFormatError, match="not a sound morphable model file"):
+    with pytest.raises(ModelFormatError, match="no sound safetensors file"):
         load_morphable_model(tmp_path / "model")
 
 
@@ -196,7 +196,7 @@ def test_a_cut_file_is_refused(model: MorphableModel, tmp_path: Path) -> None:
     save_morphable_model(model, tmp_path / "model")
     content = (tmp_path / "model").read_bytes()
     (tmp_path / "model").write_bytes(content[:-100])
-    with pytest.raises(ModelFormatError, match="not a sound morphable model file"):
+    with pytest.raises(ModelFormatError, match="no sound safetensors file"):
         load_morphable_model(tmp_path / "model")
 
 

@@ -214,5 +214,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingModelFileError, match="name one that is there"):
         load_regressor_file(tmp_path / "absent.safetensors")
     (tmp_path / "text.safetensors").write_text("no tensors")
-    with pytest.raises(ModelFormatError, match="not a sound regressor file"):
+    with pytest.raises(ModelFormatError, match="no sound safetensors file"):
         load_regressor_file(tmp_path / "text.safetensors")
