@@ -172,6 +172,7 @@ def default_preset() -> FitConfig:
         answer_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
         answer_pace=3.0,
         cosine_decay=True,
+        nesterov=True,
         composite=True,
         views=8,
         skin_mask=True,
