@@ -267,17 +267,21 @@ class Objective:
             found["identity_second"] = losses.identity_distance(straight, seen.embedding[count:])
         return found
 
-    def similarity(self, shown: Float[Tensor, "image 3 side side"]) -> Float[Tensor, " image"]:
-        """Cosine between all inputs and crops shown instead, on the exact template, by the optimised network."""
+    def similarity(
+        self, images: Int64[Tensor, " active"], shown: Float[Tensor, "active 3 side side"]
+    ) -> Float[Tensor, " active"]:
+        """Cosine between some inputs and crops shown instead, on the exact template, by the optimised network."""
         seen = self._recognise(shown, self.views[0]).embedding
-        return 1 - losses.identity_distance(self.input_features[0].embedding, seen)
+        return 1 - losses.identity_distance(self.input_features[0].embedding[images], seen)
 
-    def judge_similarity(self, shown: Float[Tensor, "image 3 side side"]) -> Float[Tensor, " image"]:
+    def judge_similarity(
+        self, images: Int64[Tensor, " active"], shown: Float[Tensor, "active 3 side side"]
+    ) -> Float[Tensor, " active"]:
         """The same by the judge; nan without one."""
         if self.models.judge is None:
             return torch.full_like(shown[:, 0, 0, 0], torch.nan)
         view = self.views[0]
-        faces = torch.cat((self.inputs.images, shown))
+        faces = torch.cat((self.inputs.images[images], shown))
         seen = self.models.judge(resample_window(faces, view.vertical, view.horizontal)).embedding
         first, second = seen.chunk(2)
         return 1 - losses.identity_distance(first, second)

@@ -71,6 +71,15 @@ class _State:
     """Textures of the largest level whatever the step: the coarser ones had nothing left to tell."""
 
 
+class _Measures(NamedTuple):
+    """What is said of some images' final parameters."""
+
+    similarity: Float[Tensor, " image"]
+    judge: Float[Tensor, " image"]
+    landmarks_px: Float[Tensor, "image 68 2"]
+    terms: Float[Tensor, "image term"]
+
+
 Objectives = Callable[[FitParameters, Tensor, int, int], Tensor]
 """Loss of some images at a step, with textures of a side."""
 
@@ -263,7 +272,7 @@ def _part(state: _State, group: Int64[Tensor, " image"], patience: int, step: in
 
 
 def _finish(state: _State, objective: Objective, inputs: FitInput, elapsed: float) -> FitResult:
-    """Measure the final parameters on the exact template view and bring everything to the CPU."""
+    """Measure the final parameters, as images are computed (see `_slope`), and bring everything to the CPU."""
     config = objective.config
     parameters = state.parameters
     everyone = torch.arange(state.diverged.shape[0], device=state.diverged.device)
@@ -272,8 +281,9 @@ def _finish(state: _State, objective: Objective, inputs: FitInput, elapsed: floa
     order = torch.argsort(state.diverged.int(), descending=True, stable=True)
     representative[inputs.group[order]] = order
     with torch.no_grad():
-        rendered = objective.render_first(parameters, everyone)
-        terms = objective.compare(rendered, parameters, everyone, config.steps)
+        parts = [_measure(objective, parameters, images) for images in _alike(torch.zeros_like(everyone))]
+        found = _Measures(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        terms = FitLosses(*found.terms.unbind(1))
         share = torch.zeros(groups, device=everyone.device).index_add_(0, inputs.group, state.iterations + 1.0)
         return FitResult(
             identity=parameters.identity[representative].cpu(),
@@ -281,12 +291,24 @@ def _finish(state: _State, objective: Objective, inputs: FitInput, elapsed: floa
             expression=parameters.expression.cpu(),
             camera=camera_to_vector(to_camera(parameters.camera)).cpu(),
             light=light_to_vector(to_light(parameters.light)).cpu(),
-            identity_similarity=objective.similarity(rendered.composite).cpu(),
-            judge_similarity=objective.judge_similarity(rendered.composite).cpu(),
-            landmark_error=landmark_error(rendered.landmarks_px, inputs.landmarks_px).cpu(),
+            identity_similarity=found.similarity.cpu(),
+            judge_similarity=found.judge.cpu(),
+            landmark_error=landmark_error(found.landmarks_px, inputs.landmarks_px).cpu(),
             loss_total=terms.total(config).cpu(),
             losses=FitLosses(*(term.cpu() for term in terms)),
             iterations=state.iterations.cpu(),
             diverged=state.diverged.cpu(),
             seconds=(elapsed * share / share.sum()).cpu(),
         )
+
+
+def _measure(objective: Objective, parameters: FitParameters, images: Int64[Tensor, " active"]) -> _Measures:
+    """Look at some images on the exact template view, at full texture size."""
+    chosen = parameters.apply(lambda v: v[images])
+    rendered = objective.render_first(chosen, images)
+    return _Measures(
+        similarity=objective.similarity(images, rendered.composite),
+        judge=objective.judge_similarity(images, rendered.composite),
+        landmarks_px=rendered.landmarks_px,
+        terms=torch.stack(objective.compare(rendered, chosen, images, objective.config.steps), 1),
+    )

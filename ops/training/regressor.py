@@ -305,7 +305,7 @@ def score_regressor(training: RegressorTraining, samples: SampleSet, positions: 
         rendered = objective.render_first(answer, everyone)
         share = _measured(batch.identity - answer.identity, training.metric.identity)
         error = losses.landmark_error(rendered.landmarks_px, batch.landmarks * CROP_PX)
-        similarity = objective.similarity(rendered.composite)
+        similarity = objective.similarity(everyone, rendered.composite)
         total = objective.compare(rendered, answer, everyone, 0).total(training.config.fit)
         columns.append((float(share), float(error), float(similarity), float(total)))
     share, error, similarity, total = np.array(columns).T

@@ -168,12 +168,13 @@ def test_fits_from_an_answer_have_step_sizes_and_a_pace_of_their_own(
         learning_rates=LearningRates(camera=0.01),
         answer_rates=LearningRates(camera=0.006),
         answer_pace=3.0,
+        nesterov=False,
         views=1,
         second_render=False,
     )
     before = fit_faces(models, inputs, dataclasses.replace(config, steps=0))
     after = fit_faces(models, inputs, dataclasses.replace(config, steps=1))
-    # The first step of Adam is as long as the step size in every unknown.
+    # The first step of plain Adam is as long as the step size in every unknown.
     focal, roll = (after.camera - before.camera)[:, 6:].abs().T
     torch.testing.assert_close(focal, torch.full((3,), pace * rate), rtol=1e-2, atol=0)
     torch.testing.assert_close(roll, torch.full((3,), pace * rate), rtol=1e-2, atol=0)
