@@ -1,7 +1,8 @@
 """Files of named tensors and a description: safetensors, written whole or not at all, with the usual permissions."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,12 +26,15 @@ def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # The library replaces files by ones that only their owner may read; what a plain open creates has the right mode.
-    partial.touch()
-    mode = partial.stat().st_mode
-    save_file(stored, partial, metadata=dict(metadata) if metadata else None)
-    partial.chmod(mode)
-    partial.replace(path)
+    try:
+        # The library replaces files by ones that only their owner may read; a plain open gives the right mode.
+        partial.touch()
+        mode = partial.stat().st_mode
+        save_file(stored, partial, metadata=dict(metadata) if metadata else None)
+        partial.chmod(mode)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_tensor_file(path: Path, what: str, advice: str = "") -> TensorFile:
@@ -40,11 +44,23 @@ def read_tensor_file(path: Path, what: str, advice: str = "") -> TensorFile:
         MissingModelFileError: there is no such file; the message ends in the advice.
         ModelFormatError: it is not safetensors, or damaged.
     """
+    with _opened(path, what, advice) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        return TensorFile(file.metadata() or {}, tensors)
+
+
+def read_tensor_file_metadata(path: Path, what: str, advice: str = "") -> dict[str, str]:
+    """The description alone, without reading the tensors; raises as `read_tensor_file` does."""
+    with _opened(path, what, advice) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path, what: str, advice: str) -> Generator[safe_open]:
     if not path.is_file():
         raise MissingModelFileError(f"expected {what} at {path}, found no file{advice and '; '}{advice}")
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            return TensorFile(file.metadata() or {}, tensors)
+            yield file
     except SafetensorError as error:
         raise ModelFormatError(f"expected {what} at {path}, found no sound safetensors file: {error}") from error

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from evaluation.landmark_files import write_landmarks
 from evaluation.micc import SCANS, Setting, subject_name
@@ -34,6 +34,7 @@ from ops.faceworld.people import sample_identity, sample_person
 from ops.faceworld.scanner import ScannerSettings, scan_head
 from ops.mesh import write_obj
 from ops.morphable_model import MorphableModel
+from ops.tensor_file import write_tensor_file
 from ops.texture.procedural import canvas_for
 from pipeline.child_process import map_in_processes
 
@@ -110,9 +111,8 @@ def write_synthetic_micc(
             landmarks_px=found,
         )
         path = _truth_path(folder, name)
-        partial_path = path.with_suffix(".partial")
-        save_file(_flatten(truth), partial_path, metadata={"format": FORMAT})
-        partial_path.replace(path)
+        arrays = {key: torch.from_numpy(values) for key, values in _flatten(truth).items()}
+        write_tensor_file(path, arrays, {"format": FORMAT})
         say(f"{name} written")
 
 

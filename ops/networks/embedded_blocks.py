@@ -7,7 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ops.errors import ModelFormatError
-from ops.tensor_file import TensorFile, read_tensor_file, write_tensor_file
+from ops.tensor_file import read_tensor_file, read_tensor_file_metadata, write_tensor_file
+
+CONTENT = "embedded weights"
+"""What the file is called in messages."""
 
 
 class ConvUnit(nn.Sequential):
@@ -51,7 +54,7 @@ def stored_architecture(path: Path) -> str | None:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is not safetensors.
     """
-    return _read(path).metadata.get("architecture")
+    return read_tensor_file_metadata(path, CONTENT).get("architecture")
 
 
 def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
@@ -61,7 +64,7 @@ def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is not safetensors, or of another architecture.
     """
-    metadata, state = _read(path)
+    metadata, state = read_tensor_file(path, CONTENT)
     found = metadata.get("architecture")
     if found != architecture:
         raise ModelFormatError(f"expected weights of {architecture} in {path}, found {found}")
@@ -73,7 +76,3 @@ def load_weights(network: nn.Module, path: Path, architecture: str) -> None:
     except RuntimeError as error:
         raise ModelFormatError(f"{path} does not hold the weights of {architecture}: {error}") from error
     network.requires_grad_(False).eval()
-
-
-def _read(path: Path) -> TensorFile:
-    return read_tensor_file(path, "embedded weights")

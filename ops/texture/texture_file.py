@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ops.errors import ModelFormatError
-from ops.tensor_file import read_tensor_file
+from ops.tensor_file import read_tensor_file_metadata
 from ops.texture import gan_texture, pca
 from ops.texture.interface import TextureModel
 
@@ -17,7 +17,7 @@ def load_texture_file(path: Path) -> TextureModel:
         MissingModelFileError: no such file.
         ModelFormatError: neither.
     """
-    name = read_tensor_file(path, "a texture model").metadata.get("format", "none")
+    name = read_tensor_file_metadata(path, "a texture model").get("format", "none")
     if name not in _LOADERS:
         raise ModelFormatError(f"expected a texture of the formats {', '.join(_LOADERS)} in {path}, found {name}")
     return _LOADERS[name](path)

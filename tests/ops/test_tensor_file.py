@@ -37,6 +37,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_tensor_file(path, {"a": shared, "b": shared})
     assert torch.equal(read_tensor_file(path, "tensors").tensors["a"], torch.ones(1))
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_says_what_is_missing_or_damaged(tmp_path: Path) -> None:
