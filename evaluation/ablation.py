@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import sqrt
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from ops.fit.config import FitConfig
@@ -87,6 +88,8 @@ class Comparison(NamedTuple):
     """Of the population."""
     difference: float
     """Mean over people of variant minus full."""
+    difference_error: float | None
+    """Standard error of that mean; None for a single person."""
     worse: int
     """People for whom the variant is worse than the full objective."""
 
@@ -113,14 +116,16 @@ def compare(full: Outcomes, variant: Outcomes, measure: Measure) -> Comparison |
         mean=mean,
         deviation=sqrt(fmean((value - mean) ** 2 for value in values)),
         difference=fmean(differences),
+        difference_error=stdev(differences) / sqrt(len(differences)) if len(differences) > 1 else None,
         worse=sum(change < 0 if measure.more_is_better else change > 0 for change in differences),
     )
 
 
 def table_cells(results: Mapping[str, Outcomes]) -> list[list[str]]:
-    """The table as text, headings first: a row a variant, mean ± deviation and how many people it is worse for.
+    """The table as text, headings first, a row a variant; measures that nobody has are left out.
 
-    Measures that nobody has are left out.
+    The full objective has mean ± deviation over people, a variant three lines: its mean and, paired by person, what it
+    changes ± the standard error of that, and how many people it is worse for.
     """
     full = results[FULL.name]
     measures = [measure for measure in MEASURES if compare(full, full, measure) is not None]
@@ -137,11 +142,13 @@ def variants_of(results: Mapping[str, Outcomes]) -> list[Variant]:
 
 
 def render_table(cells: Sequence[Sequence[str]]) -> str:
-    """The cells in aligned columns."""
-    widths = [max(map(len, column)) + 3 for column in zip(*cells, strict=True)]
+    """The cells in aligned columns; a cell of several lines stays one."""
+    rows = [zip_longest(*(cell.split("\n") for cell in row), fillvalue="") for row in cells]
+    lines = [line for row in rows for line in row]
+    widths = [max(map(len, column)) + 3 for column in zip(*lines, strict=True)]
     return "\n".join(
-        row[0].ljust(widths[0]) + "".join(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in cells
+        line[0].ljust(widths[0]) + "".join(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
     )
 
 
@@ -149,5 +156,10 @@ def _cell(found: Comparison | None, measure: Measure, variant: Variant) -> str:
     if found is None:
         return "none"
     digits, factor = measure.decimals, measure.factor
-    text = f"{factor * found.mean:.{digits}f} ± {factor * found.deviation:.{digits}f}"
-    return text if variant is FULL else f"{text} ({found.worse}/{found.people} worse)"
+    mean = f"{factor * found.mean:.{digits}f}"
+    if variant is FULL:
+        return f"{mean} ± {factor * found.deviation:.{digits}f}"
+    change = f"{factor * found.difference:+.{digits + 1}f}"
+    if found.difference_error is not None:
+        change += f" ± {factor * found.difference_error:.{digits + 1}f}"
+    return f"{mean}\n{change}\n{found.worse}/{found.people} worse"

@@ -46,7 +46,8 @@ Say = Callable[[str], None]
 pc: Any = pyarrow.compute
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222 } table { border-collapse: collapse }
-td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right } td:first-child { text-align: left }
+td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top }
+td { white-space: pre-line } td:first-child { text-align: left }
 """
 
 
@@ -251,9 +252,10 @@ def _page(cells: Sequence[Sequence[str]], results: Mapping[str, Outcomes]) -> st
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Ablation</title>'
         f"<style>{_STYLE}</style><h1>Ablation</h1><table><tr>{head}</tr>"
         + "".join(f"<tr>{row}</tr>" for row in body)
-        + "</table><p>Mean ± deviation over the people reconstructed both by the variant and by the full objective, "
-        "and for how many of them the variant is worse. Similarity is the cosine between photo and render, by the "
-        "network that was optimised and by a judge that was not; other pose is that of photo and a render in a random "
-        "pose and light, the same for all variants. Colours and albedo are mean absolute differences.</p>"
+        + "</table><p>The full objective: mean ± deviation over people. A variant: its mean over the people whom both "
+        "reconstructed, then, paired by person, what it changes ± the standard error of that, and for how many of them "
+        "it is worse. Similarity is the cosine between photo and render, by the network that was optimised and by a "
+        "judge that was not; other pose is that of photo and a render in a random pose and light, the same for all "
+        "variants. Colours and albedo are mean absolute differences.</p>"
         f'<p>The runs: {links}</p><img src="{GRID_FILE}" alt="people and variants"></html>'
     )

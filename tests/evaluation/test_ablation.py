@@ -29,9 +29,11 @@ def test_people_are_paired_with_themselves() -> None:
     assert found is not None
     assert (found.people, found.worse) == (2, 1)
     assert (found.mean, found.deviation, found.difference) == pytest.approx((0.8, 0.1, 0.1))
+    assert found.difference_error == pytest.approx(0.2)
     shape = compare(full, other, SHAPE)
     assert shape is not None
     assert (shape.people, shape.worse, shape.difference) == (1, 1, pytest.approx(0.5))
+    assert shape.difference_error is None
     assert compare(full, {"c": Outcome(judge_similarity=0.1)}, JUDGE) is None
 
 
@@ -44,13 +46,21 @@ def test_equal_is_not_worse() -> None:
 
 
 def test_the_table_leaves_out_what_nobody_has() -> None:
-    full = {"a": Outcome(identity_similarity=0.8, landmark_error=0.02)}
-    results = {"no-pixel": {"a": Outcome(identity_similarity=0.5, landmark_error=0.01)}, "full": full}
+    full = {
+        "a": Outcome(identity_similarity=0.8, landmark_error=0.02),
+        "b": Outcome(identity_similarity=0.6),
+    }
+    other = {
+        "a": Outcome(identity_similarity=0.5, landmark_error=0.01),
+        "b": Outcome(identity_similarity=0.5),
+    }
+    results = {"no-pixel": other, "full": full}
     cells = table_cells(results)
     assert cells == [
         ["", "similarity", "landmarks, %"],
-        ["full objective", "0.800 ± 0.000", "2.00 ± 0.00"],
-        ["no pixel", "0.500 ± 0.000 (1/1 worse)", "1.00 ± 0.00 (0/1 worse)"],
+        ["full objective", "0.700 ± 0.100", "2.00 ± 0.00"],
+        ["no pixel", "0.500\n-0.2000 ± 0.1000\n2/2 worse", "1.00\n-1.000\n0/1 worse"],
     ]
     lines = render_table(cells).splitlines()
+    assert len(lines) == 5
     assert len({len(line) for line in lines}) == 1
