@@ -8,11 +8,12 @@ generator.safetensors, which a bundle names as `texture: {kind: gan, path: ..., 
 continues an interrupted training where it was, on the CPU to the last bit. `jobs.fit_texture` compares the result with
 a PCA.
 
-Presets: cpu-small (64 px, narrow networks), cpu-128 (128 px, levels that add to a linear image), 1gpu-256 (256 px, at
-most 192 channels), 8gpu-512 (the published networks and schedule). --start-steps N regresses the maps from codes before
-the adversarial phase: a short cut for small machines, without which the linear image of cpu-128 starts empty; give
---first-side with it, so that the critic's schedule begins at that level. Codes are principal components of the maps; a
-file texel_weight.npy beside the maps ([side, side], > 0) says how much every texel counts for them.
+Presets: cpu-small (64 px, narrow networks), cpu-128 (128 px, levels that add to a linear image), cpu-128-detail (the
+same, with more left to the levels), 1gpu-256 (256 px, at most 192 channels), 8gpu-512 (the published networks and
+schedule). --start-steps N regresses the maps from codes before the adversarial phase: a short cut for small machines,
+without which the linear image of cpu-128 and cpu-128-detail starts empty; give --first-side with it, so that the
+critic's schedule begins at that level. Codes are principal components of the maps; a file texel_weight.npy beside the
+maps ([side, side], > 0) says how much every texel counts for them.
 
 Exit status: 0 when done or out of time, 1 for bad input, a diverged training or a lost worker, 2 when interrupted.
 """
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add(
         "--preset",
-        choices=["cpu-small", "cpu-128", "1gpu-256", "8gpu-512"],
+        choices=["cpu-small", "cpu-128", "cpu-128-detail", "1gpu-256", "8gpu-512"],
         default="cpu-small",
         help="default: %(default)s",
     )

@@ -37,7 +37,7 @@ def test_the_published_schedule() -> None:
     assert schedule.penalty_every == 1
 
 
-@pytest.mark.parametrize("name", ["cpu-small", "cpu-128", "1gpu-256"])
+@pytest.mark.parametrize("name", ["cpu-small", "cpu-128", "cpu-128-detail", "1gpu-256"])
 def test_presets_fit_what_may_ship(name: str, tmp_path: Path) -> None:
     generator = Generator(gan_preset(name, latent_size=100).size)
     texture = GanTexture(generator=freeze(generator), uv_layout="test-v1", training="none", licence="CC0")
