@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--side", type=int, help="level to compare at (default: the first model's largest)")
     add("--count", type=int, default=32, help="held-out maps (default: %(default)s)")
     add("--steps", type=int, default=300, help="iterations of a fit (default: %(default)s)")
-    add("--batch", type=int, default=16, help="maps fitted together (default: %(default)s)")
+    add("--batch", type=int, default=4, help="maps fitted together (default: %(default)s)")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
     return parser
 

@@ -34,7 +34,7 @@ class ComparisonSettings:
     """Held-out maps, the first of the folder."""
     steps: int = 300
     """Iterations of each fit."""
-    batch: int = 16
+    batch: int = 4
     pictures: int = 6
     """Rows of the grid."""
     device: str = "cpu"
@@ -80,6 +80,7 @@ def compare_textures(
         def progress(done: int, name: str = name) -> None:
             report(f"{name}: {done} of {len(truth)} maps")
 
+        progress(0)
         errors[name], textures = measure_model(
             model.to(settings.device), truth, steps=settings.steps, batch=settings.batch, report=progress
         )
