@@ -9,6 +9,8 @@ from torch import Tensor
 from ops.networks.recognition import cosine_similarity
 
 EPSILON = 1e-8
+UPPER_LIDS, LOWER_LIDS = (37, 38, 43, 44), (41, 40, 47, 46)
+"""Eyelid points above each other, in iBUG-68 order."""
 
 
 def identity_distance(
@@ -52,6 +54,18 @@ def landmark_error(
     return (first_px - truth_px).norm(dim=-1).mean(-1) / outer_eye
 
 
+def eyelid_distance(
+    first_px: Float[Tensor, "image 68 2"], second_px: Float[Tensor, "image 68 2"]
+) -> Float[Tensor, " image"]:
+    """Sum over the four pairs of eyelid points of ||(upper - lower) - (upper' - lower')||_2, pixels.
+
+    How far eyes are open, wherever they are (the eye closure term of Feng et al. 2021, DECA, with vectors).
+    """
+    upper, lower = list(UPPER_LIDS), list(LOWER_LIDS)
+    opening = (first_px[:, upper] - first_px[:, lower]) - (second_px[:, upper] - second_px[:, lower])
+    return _safe_norm(opening).sum(-1)
+
+
 def squared_norm(values: Float[Tensor, "image column"]) -> Float[Tensor, " image"]:
     """Sum of squares: minus twice the log of a standard normal prior."""
     return values.square().sum(-1)
@@ -62,7 +76,7 @@ def chroma(colours: Float[Tensor, "image colour 3"]) -> Float[Tensor, " image"]:
     return (colours - colours.mean(-1, keepdim=True)).square().sum((-2, -1))
 
 
-def _safe_norm(values: Float[Tensor, "image column"]) -> Float[Tensor, " image"]:
+def _safe_norm(values: Float[Tensor, "*image column"]) -> Float[Tensor, "*image"]:
     squared = values.square().sum(-1)
     positive = squared > 0
     return torch.where(positive, torch.where(positive, squared, 1).sqrt(), 0)

@@ -33,6 +33,8 @@ class LossWeights:
     """Mean absolute colour difference over the compared pixels."""
     landmark: float = 0.001
     """Norm of the 68 landmark differences in crop pixels."""
+    eyelid: float = 0.0
+    """Sum of the norms of the four differences of eyelid openings in crop pixels."""
     shape: float = 0.05
     """Squared norm of the identity and expression coefficients, in standard deviations."""
     light: float = 0.01

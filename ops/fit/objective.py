@@ -77,6 +77,7 @@ class FitLosses(NamedTuple):
     content: Float[Tensor, " image"]
     pixel: Float[Tensor, " image"]
     landmark: Float[Tensor, " image"]
+    eyelid: Float[Tensor, " image"]
     shape: Float[Tensor, " image"]
     expression: Float[Tensor, " image"]
     light: Float[Tensor, " image"]
@@ -228,6 +229,7 @@ class Objective:
             content=recognised.get("content", missing),
             pixel=pixel,
             landmark=losses.landmark_distance(rendered.landmarks_px, inputs.landmarks_px[images]),
+            eyelid=losses.eyelid_distance(rendered.landmarks_px, inputs.landmarks_px[images]),
             shape=losses.squared_norm(parameters.identity) + losses.squared_norm(parameters.expression),
             expression=losses.squared_norm(parameters.expression),
             light=losses.squared_norm(light - self.light_start),
