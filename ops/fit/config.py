@@ -168,7 +168,14 @@ def default_preset() -> FitConfig:
     return FitConfig(
         steps=240,
         weights=LossWeights(
-            landmark=0.015, shape=0.004, light=0.05, light_chroma=2.0, texture=0.002, expression=0.1, pixel=5.0
+            landmark=0.015,
+            eyelid=0.02,
+            shape=0.004,
+            light=0.05,
+            light_chroma=2.0,
+            texture=0.002,
+            expression=0.1,
+            pixel=5.0,
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
         answer_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
@@ -188,7 +195,7 @@ def faceworld_preset() -> FitConfig:
     leave it free, and these pixels tell more of the shape than recognition from another side does.
     """
     default = default_preset()
-    weights = replace(default.weights, pixel=320.0, shape=0.0006, landmark=0.003)
+    weights = replace(default.weights, pixel=320.0, shape=0.0006, landmark=0.003, eyelid=0.0)
     rates = LearningRates(identity=0.04, expression=0.04, texture=0.08, camera=0.01, light=0.03)
     return replace(
         default,
