@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from evaluation.shape_error import neutral_face_error_mm
+from ops import losses
 from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset
 
 pytestmark = pytest.mark.models
@@ -42,6 +43,18 @@ def test_known_faces_are_recovered_and_five_views_are_better_than_one(ict: FitMo
     assert single.mean() <= 1.0
     assert several.mean() < single[:often].mean()
     assert not bool(five.diverged.any())
+
+
+def test_eyes_open_as_far_as_the_landmarks_say(ict: FitModels, photographs: Photographs) -> None:
+    known = photographs(1, 1, seed=8)
+    landmarks = known.inputs.landmarks_px.clone()
+    upper, lower = list(losses.UPPER_LIDS), list(losses.LOWER_LIDS)
+    landmarks[:, upper] = landmarks[:, lower] + 0.3 * (landmarks[:, upper] - landmarks[:, lower])
+    inputs = known.inputs._replace(landmarks_px=landmarks)
+    config = replace(preset("default"), steps=24)
+    without = replace(config, weights=replace(config.weights, eyelid=0.0))
+    held, free = (fit_faces(ict, inputs, chosen).losses.eyelid for chosen in (config, without))
+    assert (held < 0.5 * free).all()
 
 
 def assert_same(alone: FitResult, together: FitResult, image: int, group: int) -> None:
