@@ -1,6 +1,7 @@
 """The terms of the fitting objective (Gecer et al. 2019, Eqs. 6-11): one value an image, never mixed across images."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -26,7 +27,7 @@ def content_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Float
     The gradient at zero difference is zero rather than undefined.
     """
     distances = [_safe_norm((a - b).flatten(1)) / a[0].numel() for a, b in zip(first, second, strict=True)]
-    return torch.stack(distances).sum(0)
+    return reduce(torch.add, distances)
 
 
 def pixel_distance(

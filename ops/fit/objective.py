@@ -85,10 +85,13 @@ class FitLosses(NamedTuple):
     texture: Float[Tensor, " image"]
 
     def total(self, config: FitConfig) -> Float[Tensor, " image"]:
-        """The weighted sum of the terms that count."""
+        """The weighted sum of the terms that count, one after the other: no image's rounding depends on the others."""
         terms = config.terms()
-        weighted = [getattr(config.weights, name) * value for name, value in self._asdict().items() if name in terms]
-        return torch.stack([torch.zeros_like(self.shape), *weighted]).sum(0)
+        sum_of_terms = torch.zeros_like(self.shape)
+        for name, value in self._asdict().items():
+            if name in terms:
+                sum_of_terms = sum_of_terms + getattr(config.weights, name) * value
+        return sum_of_terms
 
 
 class Rendered(NamedTuple):
