@@ -1,6 +1,6 @@
 """When a progressively grown network is where: a pure function of how many images it has been shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ops.errors import ConfigurationError
@@ -128,9 +128,9 @@ def gan_preset(
     cpu-small: 64 px, narrow, for two cores. cpu-128: 128 px for one core, far from the published networks: a linear
     image of 128 px from the supervised start, to which four narrow levels with biases for every texel add.
     cpu-128-detail: the same with a linear image of 64 px, so that its levels draw what is finer, and trained to draw as
-    much detail as there is rather than none where its place is not known; half the file, twice the steps. 1gpu-256:
-    256 px, at most 192 channels, so that a generator with 100 latent values takes under 8 MB. 8gpu-512: the published
-    networks and schedule at 512 px.
+    much detail as there is rather than none where its place is not known; half the file. 1gpu-256: 256 px, at most 192
+    channels, so that a generator with 100 latent values takes under 8 MB. 8gpu-512: the published networks and schedule
+    at 512 px.
 
     Raises:
         ConfigurationError: no such preset.
@@ -145,8 +145,7 @@ def gan_preset(
             checkpoint_every=200,
             sample_every=500,
         )
-    if name in ("cpu-128", "cpu-128-detail"):
-        detailed = name == "cpu-128-detail"
+    if name == "cpu-128":
         size = GanSize(
             resolution=128,
             latent_size=latent_size,
@@ -154,7 +153,7 @@ def gan_preset(
             channel_limit=64,
             start_side=16,
             place_bias=True,
-            linear_side=64 if detailed else 128,
+            linear_side=128,
         )
         minibatches = {16: 16, 32: 16, 64: 8, 128: 8}
         return GanSchedule(
@@ -166,11 +165,17 @@ def gan_preset(
             report_every=20,
             sample_every=250,
             metrics_images=128,
-            start=StartSettings(
-                level_ends=(0.1,), gradient_weight=0.5 if detailed else 1.0, detail_weight=1.0 if detailed else 0.3
-            ),
+            start=StartSettings(level_ends=(0.1,), detail_weight=0.3),
             anchor_weight=40.0,
-            anchor_detail=1.0 if detailed else 0.6,
+            anchor_detail=0.6,
+        )
+    if name == "cpu-128-detail":
+        plain = gan_preset("cpu-128", latent_size=latent_size, images=images, first_side=first_side)
+        return replace(
+            plain,
+            size=replace(plain.size, linear_side=64),
+            start=replace(plain.start, gradient_weight=0.5, detail_weight=1.0),
+            anchor_detail=1.0,
         )
     if name == "1gpu-256":
         size = GanSize(resolution=256, latent_size=latent_size, channel_base=4096, channel_limit=192)
