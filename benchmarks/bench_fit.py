@@ -13,13 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ops.alignment import ARCFACE_SIDE_PX
-from ops.camera import Camera, project_points
 from ops.errors import ModelFileError
+from ops.face.alignment import ARCFACE_SIDE_PX
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.fit import FitConfig, FitInput, FitModels, fit_faces, preset
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.lighting import Light
-from ops.render import Topology, render
+from ops.geometry.camera import Camera, project_points
+from ops.render.lighting import Light
+from ops.render.render import Topology, render
 from ops.weights.bundle import ModelBundle, resolve_bundle
 from ops.weights.models import load_prior, load_recognition, load_shape, load_texture
 

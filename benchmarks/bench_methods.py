@@ -20,23 +20,23 @@ import torch
 from torch import Tensor
 
 from evaluation.shape_error import neutral_face_error_mm
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import sample_person
 from ops.faceworld.scenes import FacePlace, SceneSettings, render_scene
+from ops.files.photo import encode_png
 from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset
 from ops.fit.objective import Objective
 from ops.fit.parameters import CAMERA_UNITS, LIGHT_UNITS, FitParameters
 from ops.fit.regression import start_from_regressor
-from ops.morphable_model import MorphableModel
-from ops.photo import encode_png
 from ops.texture.procedural import canvas_for, wears_hair
 from ops.weights.bundle import ModelBundle, resolve_bundle
-from pipeline.alignment import AlignFaces
-from pipeline.config import ReconstructConfig
-from pipeline.detection import DetectFaces, DetectionConfig
-from pipeline.fitting import fit_input
-from pipeline.models import load_fit_models
-from pipeline.schema import ALIGNED, DECODED, DETECTED, Frame, frames_from_table, table_from_frames
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.stages.alignment import AlignFaces
+from pipeline.stages.detection import DetectFaces, DetectionConfig
+from pipeline.stages.fitting import fit_input
+from pipeline.stages.models import load_fit_models
+from pipeline.tables.schema import ALIGNED, DECODED, DETECTED, Frame, frames_from_table, table_from_frames
 
 PERSON_SEED, PHOTO_SEED, SHIFT_SEED = 71, 72, 73
 SCENE = SceneSettings(side_px=320, yaw_deg=18.0, yaw_limit_deg=36.0, roll_deg=8.0, occlusion=0.0)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.authors_protocol import MM_PER_UNIT, TemplateUnits, evaluate_authors, landmark_alignment
-from ops.mesh import Mesh, read_mesh, write_obj
+from ops.geometry.mesh import Mesh, read_mesh, write_obj
 from ops.registration.alignment import align_points
 from ops.registration.register import RegistrationConfig, Template, register_scan
 

@@ -24,17 +24,17 @@ from ops.faceworld.album import AlbumSettings, write_album
 from ops.fit.config import default_preset
 from ops.weights.bundle import resolve_bundle
 from ops.weights.models import load_shape
-from pipeline.cluster import ClusterConfig, Pools, plan_pools
-from pipeline.config import ReconstructConfig
-from pipeline.graph import commit_stages, prepare_stages
-from pipeline.models import model_sizes
-from pipeline.planner import PlanConfig, plan_shards
-from pipeline.plans import read_plans
-from pipeline.reconstruction import reconstruct
-from pipeline.schema import PENDING
-from pipeline.shards import SHARDS, SUCCESS_NAME, ShardStore, ShardSummary
-from pipeline.sources import list_input
-from pipeline.stage import run_stage, use_threads
+from pipeline.cluster.session import ClusterConfig, Pools, plan_pools
+from pipeline.input.planner import PlanConfig, plan_shards
+from pipeline.input.sources import list_input
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.reconstruct.graph import commit_stages, prepare_stages
+from pipeline.reconstruct.reconstruction import reconstruct
+from pipeline.run.plans import read_plans
+from pipeline.run.shards import SHARDS, SUCCESS_NAME, ShardStore, ShardSummary
+from pipeline.stages.models import model_sizes
+from pipeline.stages.stage import run_stage, use_threads
+from pipeline.tables.schema import PENDING
 
 WORKERS = 2
 

@@ -23,15 +23,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.lease import lease
-from pipeline.listing import Listing
-from pipeline.planner import Plan, PlanConfig, plan_shards
-from pipeline.plans import PlannedShards, PlanStore, read_plans, write_current
-from pipeline.schema import COMMITTED, ITEMS
-from pipeline.shards import SUCCESS_NAME, ShardStore, ShardSummary
-from pipeline.sources import list_input
-from pipeline.storage import Storage, open_output
-from pipeline.writing import committed_row
+from pipeline.input.listing import Listing
+from pipeline.input.planner import Plan, PlanConfig, plan_shards
+from pipeline.input.sources import list_input
+from pipeline.run.plans import PlannedShards, PlanStore, read_plans, write_current
+from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
+from pipeline.stages.writing import committed_row
+from pipeline.storage.lease import lease
+from pipeline.storage.store import Storage, open_output
+from pipeline.tables.schema import COMMITTED, ITEMS
 
 IMAGES_A_PERSON = 10
 PEOPLE_A_SHARD = 20
@@ -130,10 +130,10 @@ def plan(options: argparse.Namespace) -> dict[str, Any]:
 
 def stream(options: argparse.Namespace) -> dict[str, Any]:
     """The first shards through Ray, as a run would; memory of this process and of the workers as they go by."""
-    from pipeline.cluster import ClusterConfig, ray_session
-    from pipeline.execution import stream_shards
-    from pipeline.stage import Placement
-    from pipeline.writing import OpenShard
+    from pipeline.cluster.execution import stream_shards
+    from pipeline.cluster.session import ClusterConfig, ray_session
+    from pipeline.stages.stage import Placement
+    from pipeline.stages.writing import OpenShard
 
     root = output(options)
     plans = read_plans(root)

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ops.camera import Camera
-from ops.lighting import Light
-from ops.mesh_normals import vertex_normals
-from ops.projection import clip_from_world, transform_points_cpu
-from ops.rasterize import select_rasterizer
-from ops.render import PhongMaterial, Topology, render
-from ops.shading import Scene
-from ops.shading_cpu import shade_cpu
+from ops.geometry.camera import Camera
+from ops.geometry.mesh_normals import vertex_normals
+from ops.geometry.projection import clip_from_world, transform_points_cpu
+from ops.render.lighting import Light
+from ops.render.rasterize import select_rasterizer
+from ops.render.render import PhongMaterial, Topology, render
+from ops.render.shading import Scene
+from ops.render.shading_cpu import shade_cpu
 
 REPEATS = 15
 TEXTURE_PX = 256

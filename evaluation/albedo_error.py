@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from ops.morphable_model import MorphableModel
+from ops.face.morphable_model import MorphableModel
 from ops.texture.layout import bake
 
 

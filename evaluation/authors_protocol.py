@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from evaluation.parts import NOSE_TIP, Distances, in_whole_triangles, quantile, sphere_crop
 from evaluation.result import PairResult
 from ops.errors import DegeneratePointsError, TopologyMismatchError, UnitsError, UnsupportedInputError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.alignment import IDENTITY, Alignment, ScaleRule, align_points, compose_alignments, fit_alignment
 from ops.registration.closest_point import ClosestPointIndex
 from ops.registration.register import Template

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from ops.errors import ConfigurationError, UnsupportedInputError
-from ops.mesh import MESH_SUFFIXES
+from ops.geometry.mesh import MESH_SUFFIXES
 
 SCANS = ("frontal1", "frontal2")
 """The scans that are ground truth; the two side scans carry no annotations."""

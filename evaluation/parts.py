@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32
 
 from ops.errors import DegeneratePointsError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.surface import Rejection, Surface, vertex_areas, vertex_normals
 
 OUTER_EYES = (36, 45)

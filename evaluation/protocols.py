@@ -9,7 +9,7 @@ from jaxtyping import Float
 from evaluation.authors_protocol import MM_PER_UNIT, evaluate_authors, template_units
 from evaluation.result import PairResult
 from evaluation.scan_protocols import DENG, NOW, PAPER, AnnotatedMesh, evaluate_scan
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.register import Template
 
 

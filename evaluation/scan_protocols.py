@@ -41,7 +41,7 @@ from evaluation.parts import (
 )
 from evaluation.result import PairResult
 from ops.errors import DegeneratePointsError, GeometryError, UnitsError, UnsupportedInputError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.alignment import Alignment, ScaleRule, align_points, fit_alignment, invert_alignment
 from ops.registration.icp import Icp, IcpState, Metric
 from ops.registration.solver import Solution, Status, solve

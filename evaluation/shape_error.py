@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evaluation.scan_protocols import PAPER, AnnotatedMesh, evaluate_scan
-from ops.mesh import Mesh
-from ops.morphable_model import MorphableModel
-from ops.similarity import fit_similarity, transform_points
+from ops.face.morphable_model import MorphableModel
+from ops.geometry.mesh import Mesh
+from ops.geometry.similarity import fit_similarity, transform_points
 
 
 def neutral_face_error_mm(

@@ -8,8 +8,8 @@ from jaxtyping import Int
 
 from evaluation.parts import OUTER_EYES
 from ops.errors import ConfigurationError, GanfitError, UnitsError
-from ops.mesh import Mesh, read_mesh, submesh
-from ops.morphable_model import MorphableModel
+from ops.face.morphable_model import MorphableModel
+from ops.geometry.mesh import Mesh, read_mesh, submesh
 from ops.registration.register import Template
 
 LANDMARK_COUNT = 68

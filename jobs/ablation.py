@@ -22,10 +22,10 @@ from evaluation.ablation import FULL, VARIANTS
 from jobs.command import BAD_INPUT, OK, PRESET_HELP, command_parser, exit_status, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
-from pipeline.ablation import PAGE_FILE, ablate
-from pipeline.cluster import ClusterConfig
-from pipeline.config import ReconstructConfig
-from pipeline.planner import PlanConfig
+from pipeline.cluster.session import ClusterConfig
+from pipeline.input.planner import PlanConfig
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.studies.ablation import PAGE_FILE, ablate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,8 +20,8 @@ from typing import get_args
 from jobs.command import BAD_INPUT, OK, command_parser, exit_status, say
 from ops.fit.config import Method
 from ops.weights.bundle import resolve_bundle
-from pipeline.cluster import ClusterConfig
-from pipeline.demonstration import DATA, DEMO_METHOD, DEMO_STEPS, DemoConfig, demo_fit, demonstrate
+from pipeline.cluster.session import ClusterConfig
+from pipeline.studies.demonstration import DATA, DEMO_METHOD, DEMO_STEPS, DemoConfig, demo_fit, demonstrate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

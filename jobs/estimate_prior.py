@@ -7,9 +7,9 @@ from pathlib import Path
 
 from jobs.command import command_parser, exit_status
 from ops.errors import InputError
+from ops.face.prior import CameraLightPrior, ClippedNormal, save_prior
+from ops.face.prior_estimation import ImageParameters, estimate_prior, read_image_parameters
 from ops.importers.expression_basis import read_mode_deviations
-from ops.prior import CameraLightPrior, ClippedNormal, save_prior
-from ops.prior_estimation import ImageParameters, estimate_prior, read_image_parameters
 
 NOTES = """
 Every .mat file under --input that holds Pose_Para (7 numbers), Illum_Para (10), Color_Para (7) and Exp_Para (29)

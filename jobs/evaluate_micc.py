@@ -21,9 +21,9 @@ from pathlib import Path
 
 from evaluation.protocols import Protocol
 from jobs.command import command_parser, exit_status, say
-from pipeline.evaluation import Against, EvaluateConfig, Unit, evaluate
-from pipeline.item_tasks import TaskConfig
-from pipeline.reconstruction_files import open_reconstructions
+from pipeline.cluster.item_tasks import TaskConfig
+from pipeline.micc.evaluation import Against, EvaluateConfig, Unit, evaluate
+from pipeline.micc.reconstruction_files import open_reconstructions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

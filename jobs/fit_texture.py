@@ -47,14 +47,14 @@ def _parser() -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace) -> None:
     from ops.texture.interface import TextureModel
     from ops.texture.texture_file import load_texture_file
-    from pipeline.texture_comparison import (
+    from pipeline.training.texture_comparison import (
         TABLE_FILE,
         ComparisonSettings,
         compare_textures,
         load_held_out,
         principal_components,
     )
-    from pipeline.training_workers import pick_device
+    from pipeline.training.workers import pick_device
 
     loaded: list[tuple[Path, TextureModel]] = [(path, load_texture_file(path)) for path in options.texture]
     first = loaded[0][1]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from jobs.command import command_parser, exit_status
 from ops.errors import ConfigurationError
+from ops.face.morphable_model import MorphableModel, save_morphable_model
 from ops.importers.bfm import import_bfm2009, import_bfm2017
 from ops.importers.expression_basis import ExpressionFiles
 from ops.importers.flame import import_flame
 from ops.importers.ict import import_ict
 from ops.importers.lsfm import import_lsfm
 from ops.importers.summary import summarise_model
-from ops.morphable_model import MorphableModel, save_morphable_model
 
 KINDS = """
 what to give as --input:

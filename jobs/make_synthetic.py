@@ -29,10 +29,10 @@ from jobs.command import command_parser, exit_status, say
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.faceworld.shape import faceworld_model
 from ops.weights.bundle import load_shape, resolve_bundle
-from pipeline.cluster import local_cpus
-from pipeline.synthetic_micc import SyntheticMiccSettings, write_synthetic_micc
-from pipeline.synthetic_textures import SyntheticTextureSettings, write_synthetic_textures
-from pipeline.truth import ALBUM_TRUTH_FILE
+from pipeline.cluster.session import local_cpus
+from pipeline.micc.synthetic import SyntheticMiccSettings, write_synthetic_micc
+from pipeline.studies.truth import ALBUM_TRUTH_FILE
+from pipeline.training.synthetic_textures import SyntheticTextureSettings, write_synthetic_textures
 
 SMALLEST_SIDE = 8
 

@@ -19,10 +19,10 @@ from evaluation.protocols import Protocol
 from jobs.command import BAD_INPUT, OK, PRESET_HELP, command_parser, exit_status, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
-from pipeline.cluster import ClusterConfig
-from pipeline.micc import MiccConfig, run_micc
-from pipeline.planner import PlanConfig
-from pipeline.template_source import open_template
+from pipeline.cluster.session import ClusterConfig
+from pipeline.input.planner import PlanConfig
+from pipeline.micc.benchmark import MiccConfig, run_micc
+from pipeline.micc.template_source import open_template
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,16 +28,16 @@ from jobs.command import BAD_INPUT, OK, PRESET_HELP, say
 from ops.errors import ConfigurationError, GanfitError
 from ops.fit.config import FitConfig, Method, preset
 from ops.weights.bundle import built_in_bundles, resolve_bundle
-from pipeline.cluster import ClusterConfig, submission_id
-from pipeline.config import ReconstructConfig
-from pipeline.detection import DetectionConfig
-from pipeline.dry_run import forecast
-from pipeline.listing import Layout
-from pipeline.logs import log_event, log_to_stderr
-from pipeline.planner import PlanConfig
-from pipeline.reconstruction import reconstruct
-from pipeline.summary import table_text
-from pipeline.writing import MeshFormat
+from pipeline.cluster.session import ClusterConfig, submission_id
+from pipeline.input.listing import Layout
+from pipeline.input.planner import PlanConfig
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.reconstruct.dry_run import forecast
+from pipeline.reconstruct.reconstruction import reconstruct
+from pipeline.run.summary import table_text
+from pipeline.stages.detection import DetectionConfig
+from pipeline.stages.writing import MeshFormat
+from pipeline.tables.logs import log_event, log_to_stderr
 
 
 class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.command import command_parser, exit_status, say
-from pipeline.item_tasks import TaskConfig
-from pipeline.registration import RegisterConfig, register
-from pipeline.template_source import open_template
+from pipeline.cluster.item_tasks import TaskConfig
+from pipeline.micc.registration import RegisterConfig, register
+from pipeline.micc.template_source import open_template
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

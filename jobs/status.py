@@ -15,8 +15,8 @@ import sys
 from collections.abc import Sequence
 
 from jobs.command import command_parser, exit_status
-from pipeline.status import COMPLETE, RUNNING, STOPPED, read_status, status_text
-from pipeline.storage import open_storage
+from pipeline.run.status import COMPLETE, RUNNING, STOPPED, read_status, status_text
+from pipeline.storage.store import open_storage
 
 EXIT_STATUS = {COMPLETE: 0, STOPPED: 2, RUNNING: 3}
 

@@ -27,7 +27,7 @@ from jsonargparse import CLI
 
 from jobs.command import say
 from ops.errors import ConfigurationError, GanfitError, MissingModelFileError
-from ops.morphable_model import MorphableModel
+from ops.face.morphable_model import MorphableModel
 
 PartName = Literal["detector", "landmarks", "recognition", "judge"]
 SECOND_SHAPE = "ict_facekit_face"
@@ -180,7 +180,7 @@ def _compare(task: _Task, reference: str, photos: Path | None) -> dict[str, Any]
 def _photos(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
     """The number of the person and the picture, of every readable photo of a folder."""
     from ops.errors import UnreadableInputError
-    from ops.photo import decode_photo
+    from ops.files.photo import decode_photo
 
     people = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not people:

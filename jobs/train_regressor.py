@@ -64,9 +64,9 @@ def _train(options: argparse.Namespace) -> None:
     from ops.training.regressor import RegressorTrainingConfig
     from ops.weights.bundle import resolve_bundle
     from ops.weights.registry import sha256_of
-    from pipeline.cluster import ClusterConfig
-    from pipeline.regressor_samples import sample_input
-    from pipeline.regressor_training import (
+    from pipeline.cluster.session import ClusterConfig
+    from pipeline.training.regressor_samples import sample_input
+    from pipeline.training.regressor_training import (
         FIRST_TESTED,
         RegressorRun,
         claim_folder,
@@ -74,7 +74,7 @@ def _train(options: argparse.Namespace) -> None:
         tested_set,
         trained_with,
     )
-    from pipeline.training_workers import pick_device, train_on_workers
+    from pipeline.training.workers import pick_device, train_on_workers
 
     people = range(options.first_person, options.first_person + options.portraits)
     if not 0 <= people.start <= people.stop <= FIRST_TESTED:

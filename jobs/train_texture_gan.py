@@ -65,9 +65,9 @@ def _train(options: argparse.Namespace) -> None:
     from ops.training.gan_run import GanRun
     from ops.training.gan_schedule import gan_preset
     from ops.training.texture_maps import find_maps, load_or_decode_maps
-    from pipeline.cluster import ClusterConfig
-    from pipeline.texture_training import TextureTraining, supervised_start
-    from pipeline.training_workers import pick_device, train_on_workers
+    from pipeline.cluster.session import ClusterConfig
+    from pipeline.training.texture_training import TextureTraining, supervised_start
+    from pipeline.training.workers import pick_device, train_on_workers
 
     schedule = gan_preset(
         options.preset, latent_size=options.latent_size, images=options.images, first_side=options.first_side

@@ -8,15 +8,15 @@ user's cache.
 import numpy as np
 import torch
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.appearance import sample_appearance
 from ops.faceworld.shape import faceworld_canonical_map
 from ops.fit.parameters import to_camera, to_light
 from ops.fit.regression import mean_start
-from ops.mesh import Mesh
-from ops.morphable_model import MorphableModel
+from ops.geometry.mesh import Mesh
 from ops.registration.closest_point import ClosestPointIndex
-from ops.render import Topology, render
+from ops.render.render import Topology, render
 from ops.weights.bundle import resolve_bundle
 from ops.weights.models import load_shape, load_texture
 

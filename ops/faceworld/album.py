@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from ops.errors import MissingModelFileError, ModelFormatError
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import Person, sample_person
 from ops.faceworld.scenes import FacePlace, SceneSettings, render_scene
-from ops.morphable_model import MorphableModel
-from ops.tensor_file import read_tensor_file, write_tensor_file
+from ops.files.tensor_file import read_tensor_file, write_tensor_file
 from ops.texture.procedural import canvas_for
 
 TEXTURE_PX = 512

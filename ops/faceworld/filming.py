@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from ops.camera import Camera, project_points
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.backgrounds import paint_background
 from ops.faceworld.clip_styles import ClipStyle
 from ops.faceworld.people import Person, sample_expression
 from ops.faceworld.scenes import FACE_HEIGHT_MM, HEAD_CENTRE_MM, NASION, SUPERSAMPLING
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.lighting import Light
-from ops.morphable_model import MorphableModel
-from ops.render import Topology, render
-from ops.rotation import rotation_from_euler
+from ops.geometry.camera import Camera, project_points
+from ops.geometry.rotation import rotation_from_euler
+from ops.render.lighting import Light
+from ops.render.render import Topology, render
 
 FRAME_RATE = 25
 EXPRESSION_FRAMES = 15

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from ops.per_image import image_kernel
+from ops.geometry.per_image import image_kernel
 
 LATTICE = 128
 """Cells after which the noise repeats."""

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.appearance import Appearance, sample_appearance
-from ops.morphable_model import MorphableModel
 
 IDENTITY_LIMIT = 2.3
 """Identity coefficients are clipped here, in standard deviations."""

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.spatial import Delaunay, KDTree
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.head import SIDE
-from ops.mesh import Mesh, submesh
-from ops.morphable_model import MorphableModel
+from ops.geometry.mesh import Mesh, submesh
+from ops.geometry.rotation import rotation_from_euler
 from ops.registration.surface import vertex_normals
-from ops.rotation import rotation_from_euler
 
 CAMERA_DEG = 42.0
 """The two cameras stand at this angle to either side."""

@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from ops.camera import Camera, project_points
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.backgrounds import Picture, paint_background, paint_occluder
 from ops.faceworld.people import Person, sample_expression
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.lighting import LIGHT_SIZE, Light, light_to_vector
-from ops.morphable_model import MorphableModel
-from ops.photo import LUMA
-from ops.render import Topology, render
+from ops.files.photo import LUMA
+from ops.geometry.camera import Camera, project_points
+from ops.render.lighting import LIGHT_SIZE, Light, light_to_vector
+from ops.render.render import Topology, render
 
 HEAD_CENTRE_MM = (0.0, -35.0, -20.0)
 """What the camera looks at, relative to the nasion landmark."""
@@ -72,7 +72,7 @@ class Scene(NamedTuple):
     boxes_xyxy_px: Float32[np.ndarray, "face 4"]
     expressions: Float32[np.ndarray, "face expression"]
     lights: Float32[np.ndarray, "face 9"]
-    """See `ops.lighting`; millimetres in the shape model's frame, before the picture's tone was changed."""
+    """See `ops.render.lighting`; millimetres in the shape model's frame, before the picture's tone was changed."""
 
 
 def render_scene(

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.faceworld.anthropometry import AVERAGE, Measurements, independent_directions
 from ops.faceworld.canonical import CanonicalMap, canonical_landmarks
 from ops.faceworld.expressions import Actions, expression_offset
 from ops.faceworld.head import SIDE, head_grid, head_surface
-from ops.morphable_model import ModelMetadata, MorphableModel
 
 UV_LAYOUT = "faceworld-grid-v1"
 IDENTITY_MODES, EXPRESSION_MODES = 158, 29

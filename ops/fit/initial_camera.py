@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ops.camera import Camera
+from ops.geometry.camera import Camera
 
 PORTRAIT_DISTANCE_MM = 1200.0
 """Distance a face photo is taken from until the landmarks say otherwise."""

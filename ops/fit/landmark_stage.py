@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ops.camera import project_points
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.morphable_model import MorphableModel, MorphablePoints
 from ops.fit.initial_camera import initial_camera
 from ops.fit.parameters import CAMERA_UNITS, to_camera
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.morphable_model import MorphableModel, MorphablePoints
+from ops.geometry.camera import project_points
 
 
 @dataclass(frozen=True, kw_only=True)

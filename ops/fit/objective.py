@@ -8,20 +8,20 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ops import losses
-from ops.alignment import ARCFACE_SIDE_PX, resample_window
-from ops.camera import project_points
+from ops.face.alignment import ARCFACE_SIDE_PX, resample_window
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.morphable_model import MorphableModel
+from ops.face.prior import CameraLightPrior
+from ops.files.photo import LUMA
+from ops.fit import losses
 from ops.fit.config import FitConfig
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.second_render import SecondDraws, alignment_of, draw_second_renders, take
 from ops.fit.views import View, make_views, skin_weight
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.morphable_model import MorphableModel
+from ops.geometry.camera import project_points
 from ops.networks.recognition import Recognition
 from ops.networks.regressor import Regressor
-from ops.photo import LUMA
-from ops.prior import CameraLightPrior
-from ops.render import Render, Topology, render
+from ops.render.render import Render, Topology, render
 from ops.texture.interface import TextureModel
 
 INITIAL_LIGHT = (0.0, 0.3, 1.2, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6)

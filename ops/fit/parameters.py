@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ops.camera import Camera, camera_from_vector
-from ops.lighting import Light, light_from_vector
+from ops.geometry.camera import Camera, camera_from_vector
+from ops.render.lighting import Light, light_from_vector
 
 CAMERA_UNITS = (100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 1.0, 1.0)
 """Millimetres an eye and target unit stand for; focal length in sides and roll in radians as they are."""

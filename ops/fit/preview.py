@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ops.camera import camera_from_vector
 from ops.fit.objective import FitInput, FitModels
 from ops.fit.solver import FitResult
-from ops.lighting import Light, light_from_vector
-from ops.render import Topology, render
+from ops.geometry.camera import camera_from_vector
+from ops.render.lighting import Light, light_from_vector
+from ops.render.render import Topology, render
 
 CLAY = 0.75
 """Albedo of the shape-only render."""

@@ -4,16 +4,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ops.alignment import apply_affine, crop_from_image, resample_window
-from ops.camera import Camera, camera_to_vector, project_points
 from ops.errors import ConfigurationError
+from ops.face.alignment import apply_affine, crop_from_image, resample_window
+from ops.face.landmark_points import JAW, choose_landmarks, landmark_vertices
+from ops.face.morphable_model import MorphableModel
 from ops.fit.constraints import constrain
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
 from ops.fit.parameters import CAMERA_UNITS, FitParameters, mean_over_groups, to_camera
 from ops.fit.views import make_views
-from ops.landmark_points import JAW, choose_landmarks, landmark_vertices
-from ops.morphable_model import MorphableModel
+from ops.geometry.camera import Camera, camera_to_vector, project_points
 from ops.networks.recognition import CROP_PX
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
 

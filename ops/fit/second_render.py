@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ops.alignment import ARCFACE_SIDE_PX, ARCFACE_TEMPLATE_PX, five_points
-from ops.camera import Camera, project_points
+from ops.face.alignment import ARCFACE_SIDE_PX, ARCFACE_TEMPLATE_PX, five_points
+from ops.face.landmark_points import choose_landmarks
+from ops.face.prior import CameraLightPrior, sample_prior
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM
-from ops.landmark_points import choose_landmarks
-from ops.lighting import Light
-from ops.prior import CameraLightPrior, sample_prior
-from ops.rotation import rotation_from_euler
-from ops.similarity import fit_similarity
+from ops.geometry.camera import Camera, project_points
+from ops.geometry.rotation import rotation_from_euler
+from ops.geometry.similarity import fit_similarity
+from ops.render.lighting import Light
 
 SECOND_FOCAL = 4.0
 """Focal length of the second camera in sides; the alignment rescales the picture, so only perspective is set here."""

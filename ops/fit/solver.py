@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
-from ops.camera import camera_to_vector
 from ops.fit.adam import AdamState, adam_init, adam_step
 from ops.fit.config import FitConfig
 from ops.fit.constraints import constrain
+from ops.fit.losses import landmark_error
 from ops.fit.objective import FitInput, FitLosses, FitModels, Objective
 from ops.fit.parameters import FitParameters, mean_over_groups, to_camera, to_light
 from ops.fit.regression import believed_landmarks, start_from_regressor
 from ops.fit.stage_one import fit_stage_one
-from ops.lighting import light_to_vector
-from ops.losses import landmark_error
+from ops.geometry.camera import camera_to_vector
+from ops.render.lighting import light_to_vector
 
 SMOOTHING = 0.9
 """Decay of the running mean of the loss that early stopping watches."""
@@ -35,9 +35,9 @@ class FitResult(NamedTuple):
     texture: Float[Tensor, "group latent"]
     expression: Float[Tensor, "image expression"]
     camera: Float[Tensor, "image 8"]
-    """(eye mm, target mm, focal in crop sides, roll rad) in the crop's frame, see `ops.camera`."""
+    """(eye mm, target mm, focal in crop sides, roll rad) in the crop's frame, see `ops.geometry.camera`."""
     light: Float[Tensor, "image 9"]
-    """(position mm, colour, ambient), see `ops.lighting`."""
+    """(position mm, colour, ambient), see `ops.render.lighting`."""
     identity_similarity: Float[Tensor, " image"]
     """Cosine between input and render by the network that was optimised."""
     judge_similarity: Float[Tensor, " image"]

@@ -4,14 +4,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ops.camera import project_points
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.fit.adam import adam_init, adam_step
 from ops.fit.config import FitConfig
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
+from ops.fit.losses import landmark_distance
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
 from ops.fit.parameters import FitParameters, mean_over_groups, to_camera
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.losses import landmark_distance
+from ops.geometry.camera import project_points
 
 
 def fit_stage_one(

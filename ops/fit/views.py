@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ops.alignment import ARCFACE_SIDE_PX, CROP_CENTRE_TEMPLATE_PX, window_matrix
+from ops.face.alignment import ARCFACE_SIDE_PX, CROP_CENTRE_TEMPLATE_PX, window_matrix
 
 SHIFT_TEMPLATE_PX = 4.0
 """Largest shift of a view, template pixels: about a tenth of the eye distance."""

@@ -1,1 +1,1 @@
-"""Readers of published morphable models, each ending in a validated `ops.morphable_model.MorphableModel`."""
+"""Readers of published morphable models, each ending in a validated `ops.face.morphable_model.MorphableModel`."""

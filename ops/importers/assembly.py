@@ -22,14 +22,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ops.errors import ModelFormatError, UnitsError
-from ops.importers.landmark_file import LandmarkVertices
-from ops.morphable_model import (
+from ops.face.morphable_model import (
     LEFT_OUTER_EYE,
     OUTER_EYE_DISTANCE_MM,
     RIGHT_OUTER_EYE,
     ModelMetadata,
     MorphableModel,
 )
+from ops.importers.landmark_file import LandmarkVertices
 
 CYLINDRICAL_LAYOUT = "cylindrical-v1"
 FACE_RADIUS_MM = 110.0

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from ops.errors import ModelFormatError
+from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.importers.assembly import CYLINDRICAL_LAYOUT, RawModel, assemble_model
 from ops.importers.expression_basis import MILLIMETRES_PER_MICROMETRE, ExpressionFiles, read_expression_basis
 from ops.importers.landmark_file import read_landmarks
 from ops.importers.linear_basis import as_modes, as_points, as_triangles, existing, read_mat, restrict_triangles
-from ops.morphable_model import ModelMetadata, MorphableModel
 
 LICENCE = "Basel Face Model licence of the University of Basel: non-commercial, no redistribution"
 SOURCE = "https://faces.dmi.unibas.ch/bfm/"

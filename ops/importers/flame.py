@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ops.errors import ModelFormatError
+from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.importers.assembly import CYLINDRICAL_LAYOUT, RawModel, assemble_model
 from ops.importers.landmark_file import read_landmarks
 from ops.importers.linear_basis import as_triangles, existing
 from ops.importers.safe_pickle import read_pickled_arrays
-from ops.morphable_model import ModelMetadata, MorphableModel
 
 MILLIMETRES_PER_METRE = 1e3
 IDENTITY_MODES = 300

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 
 from ops.errors import MissingModelFileError, ModelFormatError
+from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.importers.assembly import check_frame, check_identity_spread, check_indices
 from ops.importers.ict_folder import (
     JAW_LEFT,
@@ -25,7 +26,6 @@ from ops.importers.ict_folder import (
     IctFolder,
     read_ict_folder,
 )
-from ops.morphable_model import ModelMetadata, MorphableModel
 
 MILLIMETRES_PER_CENTIMETRE = 10.0
 UV_LAYOUT = "ict-facekit-native"

@@ -10,7 +10,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from ops.errors import MissingModelFileError, ModelFormatError
-from ops.morphable_model import JAW_LANDMARK_COUNT, LANDMARK_COUNT
+from ops.face.morphable_model import JAW_LANDMARK_COUNT, LANDMARK_COUNT
 
 MAT_NAMES = ("keypoints", "kpt_ind", "landmarks")
 

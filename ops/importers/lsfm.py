@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.importers.assembly import CYLINDRICAL_LAYOUT, RawModel, assemble_model, check_indices, millimetres_per_unit
 from ops.importers.expression_basis import ExpressionFiles, read_expression_basis
 from ops.importers.landmark_file import read_landmarks
 from ops.importers.linear_basis import as_modes, as_points, as_triangles, read_mat, restrict_triangles
-from ops.morphable_model import ModelMetadata, MorphableModel
 
 METADATA = ModelMetadata(
     name="lsfm",

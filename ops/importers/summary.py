@@ -1,6 +1,6 @@
 """A model in a few lines of text, for the eye."""
 
-from ops.morphable_model import MorphableModel
+from ops.face.morphable_model import MorphableModel
 
 
 def summarise_model(model: MorphableModel) -> str:

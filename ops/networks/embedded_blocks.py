@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ops.errors import ModelFormatError
-from ops.tensor_file import read_tensor_file, read_tensor_file_metadata, write_tensor_file
+from ops.files.tensor_file import read_tensor_file, read_tensor_file_metadata, write_tensor_file
 
 CONTENT = "embedded weights"
 """What the file is called in messages."""

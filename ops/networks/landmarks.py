@@ -11,7 +11,7 @@ from torch import nn
 
 from ops.errors import ModelFormatError
 from ops.networks.face_crop import CropView, crop_faces, points_in_image
-from ops.networks.onnx_graph import OnnxGraph
+from ops.networks.onnx.graph import OnnxGraph
 
 PFLD_SIDE_PX = 112
 PFLD_VIEWS = tuple(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ops.errors import ModelFormatError
-from ops.networks.onnx_graph import OnnxGraph
+from ops.networks.onnx.graph import OnnxGraph
 
 CROP_PX = 112
 """Side of the aligned crop every ArcFace-style network takes."""

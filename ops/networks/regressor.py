@@ -151,7 +151,7 @@ class Regressor(nn.Module):
         Args:
             crops: RGB in [0, 1] on the recognition template.
             recognition: what the recognition network says about just these crops.
-            landmarks: in crop sides of the wider crop, see `ops.alignment`.
+            landmarks: in crop sides of the wider crop, see `ops.face.alignment`.
         """
         layout = self.layout
         x = 2 * crops - 1

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ops.errors import ConfigurationError, ModelFormatError
-from ops.morphable_model import MorphableModel
+from ops.face.morphable_model import MorphableModel
+from ops.files.tensor_file import read_tensor_file, write_tensor_file
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
-from ops.tensor_file import read_tensor_file, write_tensor_file
 from ops.texture.interface import TextureModel
 
 FORMAT = "ganfit-regressor-v3"

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ops.errors import GeometryError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 
 YAWS_DEG = (-20.0, -10.0, 0.0, 10.0, 20.0)
 VIEW_SIDE_PX = 768

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int32
 from numpy.typing import NDArray
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 
 LEAF_SIZE = 4
 STACK_SIZE = 128

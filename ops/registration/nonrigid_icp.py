@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 from scipy.sparse.linalg import splu
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.solver import Solution, Status, solve
 from ops.registration.surface import Rejection, Surface, area_normals, vertex_areas, vertex_normals
 

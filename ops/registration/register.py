@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ops.errors import ConfigurationError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.alignment import Alignment, ScaleRule, align_points
 from ops.registration.icp import Anchors, Icp, Metric
 from ops.registration.nonrigid_icp import Landmarks, NonrigidConfig, nonrigid_icp

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ops.errors import DegeneratePointsError, GeometryError, UnitsError
-from ops.mesh import Mesh, submesh
+from ops.geometry.mesh import Mesh, submesh
 from ops.registration.alignment import Alignment, ScaleRule, align_points, fit_alignment
 from ops.registration.closest_point import ClosestPointIndex
 from ops.registration.surface import Rejection, Surface, area_normals, vertex_normals, vertex_pieces

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
 from scipy.sparse.csgraph import connected_components
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.closest_point import ClosestPointIndex, interpolate
 
 BORDER_BARYCENTRIC = 1e-3

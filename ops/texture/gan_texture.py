@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ops.errors import ConfigurationError, ModelFormatError
-from ops.tensor_file import read_tensor_file, write_tensor_file
+from ops.files.tensor_file import read_tensor_file, write_tensor_file
 from ops.texture.progressive_gan import EqualisedConv, GanSize, Generator, onto_ball, pixel_norm, shrink
 
 FORMAT = "ganfit-progressive-gan-v2"

@@ -15,9 +15,9 @@ from scipy.interpolate import PchipInterpolator, RBFInterpolator
 from scipy.ndimage import distance_transform_edt
 
 from ops.errors import ConfigurationError
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.canonical import EYE_X_MM, EYE_Y_MM, CanonicalMap, Part, canonical_landmarks, smoothstep
-from ops.morphable_model import MorphableModel
-from ops.rasterize import select_rasterizer
+from ops.render.rasterize import select_rasterizer
 
 ATLAS_LAYOUT = "ict-atlas-v1"
 NASION_LANDMARK = 27

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ops.errors import ConfigurationError, ModelFormatError
-from ops.tensor_file import read_tensor_file, write_tensor_file
+from ops.files.tensor_file import read_tensor_file, write_tensor_file
 
 FORMAT = "ganfit-pca-texture-v1"
 SMALLEST_LEVEL = 32

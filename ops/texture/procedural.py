@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.appearance import Appearance, sample_appearance
 from ops.faceworld.canonical import EYE_X_MM, EYE_Y_MM, MOUTH_Y_MM, CanonicalMap, Part, brow_middle, bump
 from ops.faceworld.shape import UV_LAYOUT as FACEWORLD_LAYOUT
 from ops.faceworld.shape import faceworld_canonical_map
-from ops.morphable_model import MorphableModel
 from ops.texture.layout import canonical_map
 from ops.texture.pca import PcaTexture, fit_pca_texture, load_pca_texture, save_pca_texture
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ops.errors import ModelFormatError
-from ops.tensor_file import read_tensor_file_metadata
+from ops.files.tensor_file import read_tensor_file_metadata
 from ops.texture import gan_texture, pca
 from ops.texture.interface import TextureModel
 

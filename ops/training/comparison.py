@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import nn
 
-from ops.alignment import ARCFACE_TEMPLATE_PX
+from ops.face.alignment import ARCFACE_TEMPLATE_PX
 from ops.networks.detector import FaceDetector
 from ops.networks.embedded_detector import intersection_over_union
 from ops.networks.embedded_landmarks import cut_crop

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import sample_person
 from ops.faceworld.scenes import FacePlace, Scene, SceneSettings, render_scene
-from ops.morphable_model import MorphableModel
 from ops.texture.procedural import canvas_for
 
 RECIPE_VERSION = 2

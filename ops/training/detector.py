@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from ops.alignment import five_points
-from ops.morphable_model import MorphableModel
+from ops.face.alignment import five_points
+from ops.face.morphable_model import MorphableModel
 from ops.networks.detector import FaceDetector
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_detector import (

@@ -1,7 +1,7 @@
 """Landmarks as a network finds them on a bad day: displaced together or each for itself, and the crop that follows.
 
 A regressor that has only seen good landmarks believes bad ones. Here the landmarks of a batch move, the crop is aligned
-anew by where they went, as `ops.alignment` does, and the true landmarks move with the picture.
+anew by where they went, as `ops.face.alignment` does, and the true landmarks move with the picture.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from ops.alignment import apply_affine, crop_from_image
+from ops.face.alignment import apply_affine, crop_from_image
 from ops.training.regressor_samples import SampleBatch
 
 BAD_SHARE, CALM = 0.5, 0.1

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from ops.alignment import five_points
-from ops.morphable_model import MorphableModel
+from ops.face.alignment import five_points
+from ops.face.morphable_model import MorphableModel
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_landmarks import (
     ARCHITECTURE,

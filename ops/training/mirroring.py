@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ops.mirror import Mirror
+from ops.face.mirror import Mirror
 from ops.networks.face_crop import MIRRORED_68
 from ops.training.regressor_samples import SampleBatch
 

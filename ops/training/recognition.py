@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor, nn
 
-from ops.alignment import ARCFACE_TEMPLATE_PX, five_points
-from ops.morphable_model import MorphableModel
+from ops.face.alignment import ARCFACE_TEMPLATE_PX, five_points
+from ops.face.morphable_model import MorphableModel
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_landmarks import cut_crop
 from ops.networks.embedded_recognition import (

@@ -16,17 +16,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ops import losses
-from ops.camera import project_points
 from ops.errors import ConfigurationError
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.mirror import Mirror, mirror_of
+from ops.face.morphable_model import MorphableModel
+from ops.fit import losses
 from ops.fit.config import FitConfig, default_preset
 from ops.fit.constraints import constrain
 from ops.fit.objective import FitInput, FitModels, Objective
 from ops.fit.parameters import FitParameters, to_camera
 from ops.fit.regression import recognition_crops, regress
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.mirror import Mirror, mirror_of
-from ops.morphable_model import MorphableModel
+from ops.geometry.camera import project_points
 from ops.networks.regressor import TOLD_SIZE
 from ops.training.augmentation import jitter_colours
 from ops.training.datasets import Progress

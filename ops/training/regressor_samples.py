@@ -1,8 +1,8 @@
 """What the regressor learns from: aligned crops with landmarks and whatever is known about them, as arrays on disk.
 
 A set is a folder of numbered parts, each a folder of arrays that are mapped into memory: rows are read in any order
-without loading a part. Faces come from the pipeline (`pipeline.regressor_samples`) or from here: portraits of people of
-the face world, whose truth is known and whose landmarks are found as the pipeline finds them.
+without loading a part. Faces come from the pipeline (`pipeline.training.regressor_samples`) or from here: portraits of
+people of the face world, whose truth is known and whose landmarks are found as the pipeline finds them.
 """
 
 import os
@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from ops.alignment import CROP_SIDE_TEMPLATE_PX, apply_affine, crop_from_image, warp_image
 from ops.errors import ConfigurationError
+from ops.face.alignment import CROP_SIDE_TEMPLATE_PX, apply_affine, crop_from_image, warp_image
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import sample_person
 from ops.faceworld.scenes import FacePlace, SceneSettings, render_scene
 from ops.fit.parameters import LIGHT_UNITS
-from ops.morphable_model import MorphableModel
 from ops.networks.detector import FaceDetector
 from ops.networks.landmarks import LandmarkNetwork
 from ops.texture.procedural import canvas_for, wears_hair

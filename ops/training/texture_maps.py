@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ops.errors import ConfigurationError, InputError, UnreadableInputError
-from ops.photo import decode_photo
+from ops.files.photo import decode_photo
 
 WEIGHT_FILE = "texel_weight.npy"
 """Beside the maps: how much every texel counts where principal components are chosen, float [side, side]."""

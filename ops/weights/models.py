@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ops.errors import ConfigurationError
-from ops.morphable_model import MorphableModel, load_morphable_model
+from ops.face.morphable_model import MorphableModel, load_morphable_model
+from ops.face.prior import CameraLightPrior
+from ops.face.prior import load_prior as load_json_prior
 from ops.networks.detector import FaceDetector, load_scrfd
 from ops.networks.landmarks import LandmarkNetwork, load_pfld
 from ops.networks.recognition import RecognitionNetwork
 from ops.networks.recognition import load_recognition as load_onnx_recognition
 from ops.networks.regressor import Regressor
 from ops.networks.regressor_file import check_origin, load_regressor_file
-from ops.prior import CameraLightPrior
-from ops.prior import load_prior as load_json_prior
 from ops.texture.interface import TextureModel
 from ops.texture.pca import load_pca_texture
 from ops.weights.remote import cached_copy

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from ops.errors import AlteredModelFileError, MissingModelFileError, ModelFileError
-from ops.filesystems import resolve
+from ops.files.filesystems import resolve
 from ops.weights.registry import sha256_of
 
 CACHE_VARIABLE = "GANFIT_CACHE"

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.storage import Storage, open_storage
+from pipeline.storage.store import Storage, open_storage
 
 ALWAYS = {"run.json", "current.parquet"}
 

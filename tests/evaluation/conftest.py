@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.register import Template
 
 

@@ -13,7 +13,7 @@ from evaluation.authors_protocol import (
     template_units,
 )
 from ops.errors import TopologyMismatchError, UnitsError, UnsupportedInputError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.alignment import align_points
 from ops.registration.register import Template
 

@@ -16,7 +16,7 @@ from evaluation.parts import (
     sphere_crop,
 )
 from ops.errors import DegeneratePointsError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.surface import Surface
 
 SQUARE = Mesh(

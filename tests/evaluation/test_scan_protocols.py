@@ -6,7 +6,7 @@ import pytest
 from evaluation.result import PairResult
 from evaluation.scan_protocols import DENG, NOW, PAPER, AnnotatedMesh, ScanProtocol, evaluate_scan
 from ops.errors import DegeneratePointsError, UnitsError, UnsupportedInputError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 
 Faces = Callable[..., Mesh]
 PROTOCOLS = {"paper": PAPER, "deng": DENG, "now": NOW}

@@ -12,7 +12,7 @@ from evaluation.template import (
     whole_template,
 )
 from ops.errors import ConfigurationError, UnitsError
-from ops.mesh import Mesh, write_obj
+from ops.geometry.mesh import Mesh, write_obj
 from ops.registration.register import Template
 
 

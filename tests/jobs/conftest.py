@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.landmark_files import write_landmarks
 from evaluation.micc import Setting, subject_name
-from ops.mesh import Mesh, write_obj
+from ops.geometry.mesh import Mesh, write_obj
 
 SUBJECTS = 53
 SETTING_ERROR_MM = {Setting.COOPERATIVE: 1.0, Setting.INDOOR: 2.0, Setting.OUTDOOR: 3.0}

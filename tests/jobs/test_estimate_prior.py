@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from jobs.estimate_prior import main
-from ops.prior import load_prior
+from ops.face.prior import load_prior
 
 
 def write(path: Path, yaw: float, **changes: np.ndarray) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.import_model import main
-from ops.morphable_model import load_morphable_model
+from ops.face.morphable_model import load_morphable_model
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from evaluation.micc import find_scans, find_videos
 from jobs import make_synthetic
 from ops.faceworld import album
 from ops.faceworld.shape import faceworld_model
-from pipeline.truth import find_truth
+from pipeline.studies.truth import find_truth
 
 
 def test_the_command_writes_a_data_set_and_refuses_another_into_it(

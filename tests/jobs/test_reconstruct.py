@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from jobs.reconstruct import main
-from pipeline.lease import lease
-from pipeline.run_record import read_record
-from pipeline.storage import open_storage
+from pipeline.run.record import read_record
+from pipeline.storage.lease import lease
+from pipeline.storage.store import open_storage
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ("--models", "ict", "--fit.steps", "2", "--fit.render_px", "96", "--num-gpus", "0", "--shard-size", "1")

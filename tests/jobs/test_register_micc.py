@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.register_micc import main
-from ops.mesh import read_mesh
+from ops.geometry.mesh import read_mesh
 
 
 def arguments(micc: Any, output: Path, workers: int = 0) -> list[str]:

@@ -196,7 +196,7 @@ def test_the_demo_is_refused_while_it_runs_and_continues_to_its_end_after_its_dr
 @pytest.mark.slow
 def test_a_process_that_joins_by_address_brings_its_code_to_the_workers(head: Head) -> None:
     text = (
-        "from pipeline.cluster import ClusterConfig, ray_session\n"
+        "from pipeline.cluster.session import ClusterConfig, ray_session\n"
         "with ray_session(ClusterConfig()) as ray:\n"
         "    print(ray.get(ray.remote(lambda: __import__('pipeline').__file__).remote()))\n"
     )

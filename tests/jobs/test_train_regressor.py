@@ -8,8 +8,8 @@ import yaml
 
 from jobs.train_regressor import main
 from ops.weights.bundle import resolve_bundle
-from pipeline import regressor_training
-from pipeline.models import load_fit_models
+from pipeline.stages.models import load_fit_models
+from pipeline.training import regressor_training
 
 
 def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:

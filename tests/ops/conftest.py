@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ops.topology import Topology
+from ops.geometry.topology import Topology
 
 Mesh = tuple[torch.Tensor, Topology]
 

@@ -16,12 +16,12 @@ from PIL import Image
 from pyarrow.fs import S3FileSystem
 from werkzeug.serving import make_server
 
-from ops.morphable_model import ModelMetadata, MorphableModel
+from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.weights.bundle import ModelBundle, resolve_bundle
-from pipeline.cluster import ClusterConfig, ray_session
-from pipeline.listing import Item
-from pipeline.names import stable_id
-from pipeline.storage import Storage, open_storage
+from pipeline.cluster.session import ClusterConfig, ray_session
+from pipeline.input.listing import Item
+from pipeline.input.names import stable_id
+from pipeline.storage.store import Storage, open_storage
 
 WritePhoto = Callable[..., Path]
 

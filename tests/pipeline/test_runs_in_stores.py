@@ -9,15 +9,15 @@ import pytest
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.fit import FitConfig
 from ops.weights.bundle import ModelBundle, load_shape, resolve_bundle
-from pipeline.accounts import current_identities
-from pipeline.cluster import ClusterConfig
-from pipeline.config import ReconstructConfig
-from pipeline.dry_run import forecast
-from pipeline.planner import PlanConfig
-from pipeline.plans import read_current
-from pipeline.reconstruction import reconstruct
-from pipeline.run_record import read_record
-from pipeline.storage import Storage, open_storage
+from pipeline.cluster.session import ClusterConfig
+from pipeline.input.planner import PlanConfig
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.reconstruct.dry_run import forecast
+from pipeline.reconstruct.reconstruction import reconstruct
+from pipeline.run.accounts import current_identities
+from pipeline.run.plans import read_current
+from pipeline.run.record import read_record
+from pipeline.storage.store import Storage, open_storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -97,12 +97,12 @@ def fit_on_the_cpu(module: ModuleType) -> None:
 
 
 CHANGES: dict[str, tuple[str, Change]] = {
-    "log": ("pipeline.attempts", report_beginnings),
-    "photo_that_kills": ("ops.photo", die_of_photos),
-    "fit_that_kills": ("pipeline.fitting", die_of_fits),
-    "fit_delay_s": ("pipeline.fitting", slow_fits),
-    "clip_that_hangs": ("ops.video", hang_on_clips),
-    "declared_gpus": ("pipeline.cluster", fit_on_the_cpu),
+    "log": ("pipeline.run.attempts", report_beginnings),
+    "photo_that_kills": ("ops.files.photo", die_of_photos),
+    "fit_that_kills": ("pipeline.stages.fitting", die_of_fits),
+    "fit_delay_s": ("pipeline.stages.fitting", slow_fits),
+    "clip_that_hangs": ("ops.files.video", hang_on_clips),
+    "declared_gpus": ("pipeline.cluster.session", fit_on_the_cpu),
 }
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import Person, sample_person
 from ops.faceworld.shape import faceworld_canonical_map, faceworld_model
-from ops.morphable_model import MorphableModel
 
 
 @pytest.fixture(scope="session")

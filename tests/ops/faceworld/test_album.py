@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld import album
 from ops.faceworld.album import AlbumSettings, read_album_truth, write_album
 from ops.faceworld.shape import faceworld_model
-from ops.morphable_model import MorphableModel
 
 SETTINGS = AlbumSettings(people=1, photos=2, side_px=96)
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.clip_styles import COOPERATIVE, INDOOR, OUTDOOR, ClipStyle
 from ops.faceworld.filming import ClipFrame, draw_frames, film_clip, write_clip
 from ops.faceworld.people import Person
-from ops.morphable_model import MorphableModel
-from ops.video import sample_video
+from ops.files.video import sample_video
 
 STYLES = {"cooperative": COOPERATIVE, "indoor": INDOOR, "outdoor": OUTDOOR}
 FRAMES = 5

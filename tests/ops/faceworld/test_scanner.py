@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.people import Person
 from ops.faceworld.scanner import Scan, ScannerSettings, on_grid, scan_head
-from ops.mesh import Mesh
-from ops.morphable_model import MorphableModel
+from ops.geometry.mesh import Mesh
 from ops.registration.closest_point import ClosestPointIndex
 from ops.registration.surface import border_edges, vertex_normals
 

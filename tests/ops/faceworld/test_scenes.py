@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import torch
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.backgrounds import paint_background, paint_occluder
 from ops.faceworld.people import Person, sample_expression
 from ops.faceworld.scenes import FacePlace, SceneSettings, degrade, expose_for_faces, face_box, render_scene
-from ops.morphable_model import MorphableModel
 
 CLEAN = SceneSettings(side_px=96, yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0, occlusion=0.0, degradation=0.0)
 

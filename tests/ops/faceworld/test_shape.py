@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.anthropometry import AVERAGE, independent_directions
 from ops.faceworld.expressions import Actions, expression_offset
 from ops.faceworld.head import head_grid, head_surface
 from ops.faceworld.shape import EXPRESSION_MODES, IDENTITY_MODES, SIDE, faceworld_canonical_map, faceworld_model
-from ops.mesh_normals import vertex_normals
-from ops.morphable_model import MorphableModel
+from ops.geometry.mesh_normals import vertex_normals
 from ops.networks.face_crop import MIRRORED_68
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ops.alignment import CROP_CENTRE_TEMPLATE_PX, CROP_SIDE_TEMPLATE_PX
-from ops.camera import Camera, project_points
+from ops.face.alignment import CROP_CENTRE_TEMPLATE_PX, CROP_SIDE_TEMPLATE_PX
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.fit import FitInput, FitModels
 from ops.fit.second_render import alignment_of
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.lighting import Light
-from ops.render import Topology, render
-from ops.rotation import rotation_from_euler
+from ops.geometry.camera import Camera, project_points
+from ops.geometry.rotation import rotation_from_euler
+from ops.render.lighting import Light
+from ops.render.render import Topology, render
 from ops.weights.bundle import resolve_bundle
 from ops.weights.models import load_prior, load_recognition, load_shape, load_texture
 

@@ -1,8 +1,8 @@
 import torch
 
-from ops.camera import Camera, camera_from_world, camera_to_vector, project_points
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
-from ops.rotation import rotation_from_euler
+from ops.geometry.camera import Camera, camera_from_world, camera_to_vector, project_points
+from ops.geometry.rotation import rotation_from_euler
 
 
 def test_recovers_a_distant_camera_in_any_pose(rng: torch.Generator) -> None:

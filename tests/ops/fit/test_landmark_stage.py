@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from ops.camera import Camera, project_points
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import faceworld_model
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.morphable_model import MorphableModel
-from ops.rotation import rotation_from_euler
+from ops.geometry.camera import Camera, project_points
+from ops.geometry.rotation import rotation_from_euler
 
 PEOPLE, VIEWS, STEPS = 3, 4, 12
 

@@ -4,15 +4,15 @@ from typing import Literal
 import pytest
 import torch
 
-from ops.camera import project_points
 from ops.errors import ConfigurationError
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitInput, FitModels, LearningRates, fit_faces, preset
 from ops.fit.parameters import to_camera
 from ops.fit.regression import believed_landmarks, mean_start, new_regressor, regress, start_from_regressor
-from ops.landmark_points import choose_landmarks, landmark_vertices
+from ops.geometry.camera import project_points
 from ops.networks.regressor import Regressor
-from ops.prior import CameraLightPrior
 from ops.texture.pca import PcaTexture
 from ops.weights.bundle import resolve_bundle
 from ops.weights.models import load_recognition

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from evaluation.shape_error import neutral_face_error_mm
-from ops import losses
-from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset
+from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, losses, preset
 
 pytestmark = pytest.mark.models
 Photographs = Callable[..., Any]

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from ops.errors import ConfigurationError
+from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitConfig, FitInput, FitModels, fit_faces, preset
 from ops.fit.config import LearningRates
 from ops.fit.regression import mean_start
-from ops.prior import CameraLightPrior
 from ops.texture.pca import PcaTexture
 from ops.weights.bundle import resolve_bundle
 from ops.weights.models import load_recognition

@@ -1,6 +1,6 @@
 import torch
 
-from ops.alignment import apply_affine, resample_window
+from ops.face.alignment import apply_affine, resample_window
 from ops.fit.views import make_views, skin_weight
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ops.errors import ModelFormatError, UnitsError
+from ops.face.morphable_model import ModelMetadata
 from ops.importers.assembly import (
     RawModel,
     assemble_model,
@@ -14,7 +15,6 @@ from ops.importers.assembly import (
 )
 from ops.importers.landmark_file import LandmarkVertices
 from ops.importers.summary import summarise_model
-from ops.morphable_model import ModelMetadata
 
 METADATA = ModelMetadata(name="toy", licence="CC0", source="a test", uv_layout="toy", expression_kind="gaussian")
 

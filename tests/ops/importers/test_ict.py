@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ops.errors import MissingModelFileError, ModelFormatError, UnitsError
+from ops.face.morphable_model import load_morphable_model, save_morphable_model
 from ops.importers.assembly import RawModel
 from ops.importers.ict import import_ict
 from ops.importers.ict_folder import JAW_RIGHT, LANDMARKS, POLYGON_COUNT, REGIONS, VERTEX_COUNT
-from ops.morphable_model import load_morphable_model, save_morphable_model
 
 
 def npz_content(face: RawModel) -> dict[str, np.ndarray]:

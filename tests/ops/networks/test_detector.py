@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ops.errors import MissingModelFileError, ModelFormatError
+from ops.files.photo import decode_photo
 from ops.networks.detector import FaceDetector, load_scrfd
-from ops.photo import decode_photo
 
 
 @pytest.fixture(scope="module")

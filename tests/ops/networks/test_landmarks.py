@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from ops.errors import MissingModelFileError, ModelFormatError
+from ops.files.photo import decode_photo
 from ops.networks.detector import FaceDetector, load_scrfd
 from ops.networks.face_crop import MIRRORED_68, CropView
 from ops.networks.landmarks import PFLD_DRIFT, PFLD_VIEWS, LandmarkNetwork, PfldLandmarks, load_pfld
-from ops.networks.onnx_graph import OnnxOutputs
-from ops.photo import decode_photo
+from ops.networks.onnx.graph import OnnxOutputs
 
 
 class BrightnessCentre(nn.Module):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from onnx import helper
 
-from ops.alignment import ARCFACE_TEMPLATE_PX, warp_image
 from ops.errors import ModelFormatError
+from ops.face.alignment import ARCFACE_TEMPLATE_PX, warp_image
+from ops.files.photo import decode_photo
+from ops.geometry.similarity import fit_similarity
 from ops.networks.detector import load_scrfd
 from ops.networks.recognition import choose_content_layers, cosine_similarity, load_recognition
-from ops.photo import decode_photo
-from ops.similarity import fit_similarity
 
 
 def residual_network(random: np.random.Generator) -> tuple[list[object], dict[str, np.ndarray]]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.register import Template
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ops.errors import GeometryError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.annotation import TexturedScan, annotate_scan, render_view
 from ops.registration.register import RegistrationConfig, Template, register_scan
 

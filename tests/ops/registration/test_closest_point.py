@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.closest_point import ClosestPointIndex, interpolate
 
 

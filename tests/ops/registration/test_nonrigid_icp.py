@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.nonrigid_icp import (
     Landmarks,
     NonrigidConfig,

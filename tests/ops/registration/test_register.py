@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ops.errors import ConfigurationError, DegeneratePointsError, GeometryError, UnitsError
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.register import Registration, RegistrationConfig, Template, flipped_share, register_scan
 from ops.registration.solver import Status
 from ops.registration.surface import Surface

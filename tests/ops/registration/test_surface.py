@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ops.mesh import Mesh
+from ops.geometry.mesh import Mesh
 from ops.registration.surface import (
     Rejection,
     Surface,

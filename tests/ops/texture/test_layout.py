@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ops.errors import ConfigurationError
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.canonical import EYE_X_MM, MOUTH_Y_MM, Part, canonical_landmarks
 from ops.faceworld.shape import faceworld_model
 from ops.importers.ict import import_ict
-from ops.morphable_model import MorphableModel
 from ops.texture.layout import ATLAS_LAYOUT, bake, canonical_map, procedural_layout, stretch_face
 
 

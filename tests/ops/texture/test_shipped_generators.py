@@ -9,8 +9,8 @@ import torch
 
 from evaluation.texture_error import TextureError
 from evaluation.texture_fit import measure_model
+from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
-from ops.morphable_model import MorphableModel
 from ops.texture.gan_texture import GanTexture
 from ops.texture.interface import TextureModel
 from ops.texture.procedural import canvas_for, sample_painted_face, wears_hair

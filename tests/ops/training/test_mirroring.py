@@ -1,9 +1,9 @@
 import torch
 
-from ops.camera import Camera, project_points
+from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.mirror import mirror_of
 from ops.faceworld.shape import faceworld_model
-from ops.landmark_points import choose_landmarks, landmark_vertices
-from ops.mirror import mirror_of
+from ops.geometry.camera import Camera, project_points
 from ops.training.mirroring import mirror_samples
 from ops.training.regressor_samples import SampleBatch
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ops.alignment import ARCFACE_TEMPLATE_PX
+from ops.face.alignment import ARCFACE_TEMPLATE_PX
 from ops.training.datasets import Pictures
 from ops.training.recognition import SCALE, aligned_crop, arcface_loss, verify
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from ops.errors import ConfigurationError, DivergedTrainingError
+from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitModels
 from ops.fit.parameters import FitParameters
 from ops.fit.regression import mean_start, new_regressor, regress
 from ops.networks.detector import Detections, no_detections
-from ops.prior import CameraLightPrior
 from ops.texture.pca import PcaTexture
 from ops.training.loop import Schedule
 from ops.training.regressor import (

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ops.errors import AlteredModelFileError, ConfigurationError, MissingModelFileError
-from ops.prior import CameraLightPrior
+from ops.face.prior import CameraLightPrior
 from ops.weights.bundle import (
     ModelRef,
     built_in_bundles,
@@ -175,7 +175,7 @@ def test_loading_refuses_another_kind(tmp_path: Path) -> None:
 
 
 def test_priors(tmp_path: Path) -> None:
-    from ops.prior import save_prior
+    from ops.face.prior import save_prior
 
     prior = CameraLightPrior(expression_sd=0.25, source="a test")
     save_prior(prior, tmp_path / "prior.json")
@@ -211,8 +211,8 @@ def test_ict_loads_and_its_parts_belong_together(model_dir: Path, tmp_path: Path
 
 @pytest.mark.models
 def test_an_imported_ict_model_stands_for_the_compact_file(model_dir: Path, tmp_path: Path) -> None:
+    from ops.face.morphable_model import save_morphable_model
     from ops.importers.ict import import_ict
-    from ops.morphable_model import save_morphable_model
 
     save_morphable_model(import_ict(model_dir / "ict_facekit_face.npz"), tmp_path / "ict.safetensors")
     imported = load_shape(ModelRef(kind="ict", path=tmp_path / "ict.safetensors", sha256=None))

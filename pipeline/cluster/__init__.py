@@ -1,0 +1,1 @@
+"""Ray: sessions, worker pools, execution with retries, and tasks per item."""

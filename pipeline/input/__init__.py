@@ -1,0 +1,1 @@
+"""What a run reads: listings, manifests, names and the plan of shards."""

@@ -1,0 +1,102 @@
+"""What a listing of the input holds: one row a file, as Arrow columns so that ten million of them fit into memory."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from pipeline.input.names import stable_id
+
+Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "manifest", "micc"]
+Kind = Literal["image", "video"]
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
+)
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mjpg", ".mjpeg", ".wmv", ".flv", ".ts", ".mts")
+) | {".3gp", ".ogv"}
+_BATCH = 65_536
+LISTED = pa.schema(
+    [
+        ("item_id", pa.large_string()),
+        ("item_key", pa.uint64()),
+        ("identity_id", pa.large_string()),
+        ("uri", pa.large_string()),
+        ("location", pa.large_string()),
+        ("kind", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_ns", pa.int64()),
+    ]
+)
+"""`item_key` is the number at the end of the id; `location` is null where it equals `uri`; sizes and times are null
+where the input does not tell them."""
+
+
+class Item(NamedTuple):
+    """One input file, and the person it shows."""
+
+    item_id: str
+    """Depends on the relative path or manifest row alone; safe as a file name."""
+    identity_id: str
+    """Folder name, the manifest's own value, or the item's id where a file is a person of its own."""
+    uri: str
+    """As reported in the tables."""
+    location: str
+    """Where to read it: an absolute path, a file URI or a remote URI."""
+    kind: Kind
+    size_bytes: int | None = None
+    modified_ns: int | None = None
+    """Nanoseconds since 1970."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The items of an input, and what was left out."""
+
+    items: pa.Table
+    """Rows of `LISTED`, no item twice."""
+    layout: Layout
+    """The layout that was used; never `auto`."""
+    skipped: int
+    """Files that are not of the wanted kind."""
+    duplicates: int
+    """Manifest rows that repeat an earlier one."""
+
+
+def table_of(items: Iterable[Item]) -> pa.Table:
+    """Items as columns; never more than a few of them exist as objects."""
+    return pa.Table.from_batches(_batches(iter(items)), LISTED)
+
+
+def kind_of(name: str) -> Kind | None:
+    """Photo, video or neither, by the suffix of a file name."""
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    return "video" if suffix in VIDEO_SUFFIXES else None
+
+
+def stem_of(item_id: str, identity_id: str) -> str:
+    """The person's file name in the output, without suffix; safe whatever the person is called."""
+    return identity_id if identity_id == item_id else stable_id(identity_id, identity_id)
+
+
+def _batches(items: Iterator[Item]) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(items, _BATCH)):
+        ids, identities, uris, locations, kinds, sizes, times = zip(*chunk, strict=True)
+        columns: list[Any] = [
+            ids,
+            [int(item_id[-16:], 16) for item_id in ids],
+            identities,
+            uris,
+            [None if location == uri else location for location, uri in zip(locations, uris, strict=True)],
+            kinds,
+            sizes,
+            times,
+        ]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTED, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=LISTED)

@@ -1,0 +1,1 @@
+"""The MICC Florence benchmark: registration, reconstruction files, evaluation, synthetic data."""

@@ -1,0 +1,1 @@
+"""Reconstruction of a data set: configuration, stage graph, run and dry run."""

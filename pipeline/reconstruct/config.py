@@ -1,0 +1,84 @@
+"""The settings of a reconstruction."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ops.errors import ConfigurationError
+from ops.fit.config import FitConfig, default_preset
+from ops.weights.bundle import ModelBundle
+from pipeline.cluster.session import ClusterConfig, submission_id
+from pipeline.input.listing import Layout
+from pipeline.input.planner import PlanConfig
+from pipeline.stages.detection import DetectionConfig
+from pipeline.stages.writing import MESH_WRITERS, MeshFormat
+from pipeline.storage.store import Storage, open_output
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructConfig:
+    """One run: what, with which settings, where to."""
+
+    input: Path | str
+    """A folder, a photo, a clip or a Parquet manifest: a path or a URI."""
+    output: Path | str
+    """A new folder, or one of an earlier run to continue: a path or a URI."""
+    layout: Layout = "auto"
+    """How the input is laid out, see `pipeline.input.sources.list_input`."""
+    preset: str = "default"
+    """Name of the settings `fit` started from; recorded beside the method."""
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    fit: FitConfig = field(default_factory=default_preset)
+    mesh_formats: tuple[MeshFormat, ...] = ("glb",)
+    """Files written for every identity; the first is its main one."""
+    clip_timeout_s: float = 600.0
+    """Seconds a clip may take to decode; one that takes longer fails as timeout."""
+    since: datetime | None = None
+    """Plan only people who have a new or changed file that was modified after this."""
+    submission_id: str = field(default_factory=submission_id)
+    """Names this run to another one that wants the same output."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+    def __post_init__(self) -> None:
+        if not self.clip_timeout_s > 0:
+            raise ConfigurationError(f"expected clip_timeout_s > 0, got {self.clip_timeout_s}")
+        unknown = set(self.mesh_formats) - set(MESH_WRITERS)
+        if unknown or len(set(self.mesh_formats)) < len(self.mesh_formats):
+            raise ConfigurationError(
+                f"expected different mesh formats out of {', '.join(MESH_WRITERS)}, got {', '.join(self.mesh_formats)}"
+            )
+
+    def check_models(self, bundle: ModelBundle) -> None:
+        """Refuse models with which this run cannot work.
+
+        Raises:
+            ConfigurationError: a method that needs a regressor, and a bundle without one.
+        """
+        if self.fit.start == "regressor" and bundle.regressor is None:
+            raise ConfigurationError(
+                f"the method {self.fit.method} needs a regressor, and the bundle {bundle.name!r} has none: name one "
+                "in a bundle file as `regressor: {kind: fastganfit, path: ..., sha256: ...}` "
+                "(jobs.train_regressor trains one), or use --method ganfit"
+            )
+
+    @property
+    def root(self) -> Storage:
+        """The output.
+
+        Raises:
+            ConfigurationError: results cannot be kept there.
+        """
+        return open_output(self.output)
+
+    def computed(self) -> dict[str, Any]:
+        """The settings that decide what is computed; the input and how it is divided are no part of them."""
+        return {
+            "frames": self.plan.frames,
+            "max_images": self.plan.max_images,
+            "detection": dataclasses.asdict(self.detection),
+            "fit": dataclasses.asdict(self.fit),
+            "mesh_formats": list(self.mesh_formats),
+        }

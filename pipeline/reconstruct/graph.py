@@ -1,0 +1,71 @@
+"""The pipeline as flat lists of stages."""
+
+from ops.weights.bundle import ModelBundle
+from pipeline.cluster.session import Pools
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.run.attempts import Attempts
+from pipeline.run.shards import ShardStore
+from pipeline.stages.alignment import AlignFaces
+from pipeline.stages.detection import DetectFaces
+from pipeline.stages.fitting import FitFaces
+from pipeline.stages.frames import ReadFrames, give_up_items
+from pipeline.stages.isolation import Isolating
+from pipeline.stages.stage import Fused, Stage
+from pipeline.stages.writing import CommitOnce, OpenShard, RehearseWriting, WriteShard
+from pipeline.tables.schema import ModelSizes
+
+
+def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
+    """From shards' numbers to aligned crops, in one worker: images do not travel between processes."""
+    chain = Fused(
+        stages=(
+            ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
+            DetectFaces(
+                detector=bundle.detector,
+                landmarks=bundle.landmarks,
+                recognition=bundle.recognition,
+                config=config.detection,
+            ),
+            AlignFaces(side_px=config.fit.render_px),
+        )
+    )
+    isolating = Isolating(
+        first=chain,
+        apart=chain,
+        attempts=Attempts(config.root),
+        name="prepare",
+        unit="item_id",
+        give_up=give_up_items,
+    )
+    return Fused(stages=(OpenShard(root=config.root), isolating))
+
+
+def commit_stages(
+    config: ReconstructConfig,
+    bundle: ModelBundle,
+    sizes: ModelSizes,
+    pools: Pools,
+    store: ShardStore,
+    fingerprint: str,
+) -> Stage:
+    """From aligned crops to a committed shard, in one worker: what is fitted is stored before it is reported."""
+    fit = FitFaces(bundle=bundle, config=config.fit, sizes=sizes, device=pools.device, batch_images=pools.fit_batch)
+    write = WriteShard(
+        store=store,
+        bundle=bundle,
+        sizes=sizes,
+        device=pools.device,
+        mesh_formats=config.mesh_formats,
+        method=f"{config.fit.method} {config.preset}",
+        fingerprint=fingerprint,
+    )
+    isolating = Isolating(
+        first=fit,
+        apart=Fused(stages=(fit, RehearseWriting(stage=write))),
+        rest=write,
+        attempts=Attempts(config.root),
+        name="fit",
+        unit="image_id",
+        give_up=fit.give_up,
+    )
+    return CommitOnce(store=store, stage=isolating)

@@ -1,0 +1,252 @@
+"""Reconstructing a dataset: from an input to committed shards, resumable at any point."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ops.errors import OutputError
+from ops.weights.bundle import ModelBundle
+from pipeline.cluster.execution import make_shards
+from pipeline.cluster.session import Pools, ray_session
+from pipeline.input.listing import Listing
+from pipeline.input.planner import Plan, plan_shards
+from pipeline.input.sources import list_input
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.reconstruct.graph import commit_stages, prepare_stages
+from pipeline.run.accounts import take_account
+from pipeline.run.attempts import Attempts
+from pipeline.run.history import Outcome, Pace, end_run, with_new_run
+from pipeline.run.plans import PlanStore, read_plans, remove_half_plans, write_current
+from pipeline.run.record import (
+    Fingerprint,
+    check_continuable,
+    code_checksum,
+    library_versions,
+    read_record,
+    write_record,
+)
+from pipeline.run.report import write_report
+from pipeline.run.shards import ShardStore, ShardSummary
+from pipeline.run.summary import RunSummary, count_ok
+from pipeline.stages.models import model_sizes
+from pipeline.stages.stage import Stage
+from pipeline.storage.lease import Fence, lease
+from pipeline.storage.store import Storage, as_output_errors, open_storage
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A checked run, ready to start."""
+
+    config: ReconstructConfig
+    bundle: ModelBundle
+    store: ShardStore
+    plans: PlanStore
+    fingerprint: Fingerprint
+    committed: dict[int, ShardSummary]
+    """Grows as the run proceeds."""
+
+
+def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambda line: None) -> RunSummary:
+    """Reconstruct everything that is not yet in the output.
+
+    Args:
+        config: the run.
+        bundle: verified models.
+        say: receives the lines of progress.
+
+    Raises:
+        ConfigurationError: an input, setting or cluster that cannot work.
+        OutputError: an output that cannot be used, is in use, or holds shards of another configuration.
+        StageFailure: something unexpected, with the stage and the items in the message; committed shards stay.
+    """
+    config.check_models(bundle)
+    root = config.root
+    check_folders(config, root)
+    listing = list_input(config.input, config.layout)
+    with lease(root, config.submission_id, say) as fence, as_output_errors(root):
+        earlier = read_record(root)
+        store = ShardStore(root, fence)
+        committed = store.summaries()
+        fingerprint = check_run(config, bundle, root, committed)
+        if store.remove_leftovers(committed):
+            committed = store.summaries()
+        plans, found = _plan(config, root, fence, listing, say)
+        del listing  # of millions of files it is gigabytes, and the run goes on for days
+        run = _Run(config=config, bundle=bundle, store=store, plans=plans, fingerprint=fingerprint, committed=committed)
+        record = _record(run, found, with_new_run(earlier, config.submission_id, committed))
+        pace = Pace()
+        outcome: Outcome = "failed"
+        write_record(root, record)
+        try:
+            _make_pending(run, pace, say)
+            outcome = "complete"
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
+        finally:
+            end_run(record["runs"][-1], outcome, pace)
+            if fence.held():
+                write_record(root, record)
+                write_current(root, plans.current(committed))
+        return _conclude(run, pace, record, say)
+
+
+def check_folders(config: ReconstructConfig, root: Storage) -> None:
+    """Refuse an output that is not ours before anything is written there, or one that would become input.
+
+    Raises:
+        OutputError: it is one of these.
+    """
+    read_record(root)
+    source = open_storage(config.input)
+    if source.local is not None and root.local is not None:
+        inside = source.local.is_dir() and root.local.resolve().is_relative_to(source.local.resolve())
+    else:
+        inside = f"{root}/".startswith(f"{source}/")
+    if inside:
+        raise OutputError(f"expected an output outside the input folder {source}, got {root}")
+
+
+def check_run(
+    config: ReconstructConfig, bundle: ModelBundle, root: Storage, committed: Mapping[int, ShardSummary]
+) -> Fingerprint:
+    """What decides the content of the shards; the same as for those that are there.
+
+    Raises:
+        FingerprintMismatchError: it is not.
+    """
+    fingerprint = Fingerprint(
+        configuration=config.computed(), models=_without_paths(bundle.description()), code=code_checksum()
+    )
+    check_continuable(root, read_record(root), fingerprint, committed)
+    return fingerprint
+
+
+def plan_new(config: ReconstructConfig, listing: Listing, plans: PlanStore) -> Plan:
+    """What the input has that no earlier plan holds.
+
+    Raises:
+        ConfigurationError: `config.since` for an input that does not tell when its files were modified.
+    """
+    return plan_shards(
+        listing.items,
+        config.plan,
+        plans.known() if plans.generations else None,
+        first_shard=plans.next_shard,
+        since_ns=None if config.since is None else int(config.since.timestamp() * 1e9),
+    )
+
+
+def describe_plan(plan: Plan, plans: PlanStore, listing: Listing) -> str:
+    """A line about the input and what is new in it."""
+    text = f"{plan.listed} files (layout {listing.layout})"
+    text += f"; {listing.skipped} other files skipped" if listing.skipped else ""
+    text += f"; {listing.duplicates} duplicate rows skipped" if listing.duplicates else ""
+    if plans.generations:
+        text += f"; {plan.identities.num_rows} identities are new or have new files"
+        text += f"; {plan.removed} files of earlier runs are gone, their results stay" if plan.removed else ""
+    return text
+
+
+def _plan(
+    config: ReconstructConfig, root: Storage, fence: Fence, listing: Listing, say: Say
+) -> tuple[PlanStore, dict[str, Any]]:
+    """The plans of the output with a new generation for what is new, and what the record says of the input."""
+    plans = read_plans(root)
+    remove_half_plans(root, fence, plans)
+    plan = plan_new(config, listing, plans)
+    say(describe_plan(plan, plans, listing))
+    found = {
+        "layout": listing.layout,
+        "items": plan.listed,
+        "new_items": plan.item_count,
+        "removed_items": plan.removed,
+        "skipped_files": listing.skipped,
+        "duplicate_rows": listing.duplicates,
+    }
+    if not plan.item_count:
+        return plans, found
+    facts = {
+        "input": str(open_storage(config.input)),
+        "layout": listing.layout,
+        "planned": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    plans = plans.add(plan, fence, facts)
+    say(f"{plan.item_count} files of {plan.identities.num_rows} identities planned in {plan.shard_count} shards")
+    return plans, found
+
+
+def _record(run: _Run, found: Mapping[str, Any], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    plans = run.plans
+    # Without what the URIs may hold of credentials.
+    places = {"input": str(open_storage(run.config.input)), "output": str(run.store.root)}
+    return {
+        "configuration": dataclasses.asdict(run.config) | places,
+        "models": run.bundle.description(),
+        "versions": library_versions(),
+        "input": {
+            **found,
+            "identities": plans.newest().num_rows,
+            "shards": plans.next_shard,
+            "generations": len(plans.generations),
+        },
+        "fingerprint": run.fingerprint.digest(),
+        "fingerprint_parts": run.fingerprint.parts(),
+        "runs": runs,
+    }
+
+
+def _make_pending(run: _Run, pace: Pace, say: Say) -> None:
+    """Make every planned shard that is not committed; adds them to `run.committed`."""
+    if run.committed:
+        say(f"{len(run.committed)} of {run.plans.next_shard} shards are there already")
+    if not run.plans.pending(run.committed):
+        return
+    say("load the models; a texture that is not in the cache yet is painted first")
+    sizes = model_sizes(run.bundle)
+
+    def stages(pools: Pools) -> tuple[Stage, Stage]:
+        commit = commit_stages(run.config, run.bundle, sizes, pools, run.store, run.fingerprint.digest())
+        return prepare_stages(run.config, run.bundle), commit
+
+    def committed(summary: ShardSummary) -> None:
+        run.committed[summary.shard] = summary
+
+    with ray_session(run.config.cluster) as ray:
+        make_shards(
+            ray, run.config.cluster, stages, lambda: run.plans.pending(run.committed), committed, pace=pace, say=say
+        )
+
+
+def _conclude(run: _Run, pace: Pace, record: dict[str, Any], say: Say) -> RunSummary:
+    """Count everything, and write the report."""
+    account = take_account(run.plans, run.committed)
+    summary = RunSummary(
+        items=account.items,
+        planned_items=account.planned_items,
+        identities=account.identities,
+        frames=account.frames,
+        new_frames_ok=sum(count_ok(summary.frames) for summary in pace.new),
+        seconds=pace.seconds,
+        fit_seconds=sum(summary.fit_seconds for summary in pace.new),
+        fit_workers=pace.workers,
+    )
+    root = run.store.root
+    if summary.complete:
+        Attempts(root).clear()
+    write_record(root, record | {"summary": summary.to_json()})
+    shards = [run.committed[shard] for shard in sorted(run.committed)]
+    say(f"report: {write_report(root, summary, shards, record, account.superseded)}")
+    return summary
+
+
+def _without_paths(models: dict[str, Any]) -> dict[str, Any]:
+    return {
+        role: {key: value for key, value in entry.items() if key != "path"} if isinstance(entry, dict) else entry
+        for role, entry in models.items()
+    }

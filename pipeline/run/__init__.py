@@ -1,0 +1,1 @@
+"""What a run leaves: its record, shards, accounts, summary, status and report."""

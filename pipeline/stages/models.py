@@ -1,0 +1,43 @@
+"""What a run's models look like from outside, and loading those of the fit."""
+
+from functools import lru_cache
+
+import torch
+
+from ops.fit import FitLosses, FitModels
+from ops.weights.bundle import ModelBundle, load_prior, load_recognition, load_regressor, load_shape, load_texture
+from ops.weights.models import RegressorContext
+from pipeline.tables.schema import ModelSizes
+
+LOSS_NAMES: tuple[str, ...] = FitLosses._fields
+"""The `loss_*` columns."""
+
+
+@lru_cache(maxsize=1)
+def load_fit_models(bundle: ModelBundle, device: str) -> FitModels:
+    """Every model a fit needs, once a process.
+
+    Raises:
+        ConfigurationError: the texture model is drawn on another UV layout than the shape model, or the regressor was
+            trained with other models.
+    """
+    shape = load_shape(bundle.shape)
+    texture = load_texture(bundle.texture, shape)
+    context = RegressorContext(shape=shape, texture=texture, recognition_sha256=bundle.recognition.sha256)
+    target = torch.device(device)
+    return FitModels(
+        shape=shape.to(device=target),
+        texture=texture.to(target),
+        recognition=load_recognition(bundle.recognition).to(target),
+        prior=load_prior(bundle.prior),
+        judge=load_recognition(bundle.judge, ()).to(target) if bundle.judge else None,
+        regressor=load_regressor(bundle.regressor, context).to(target) if bundle.regressor else None,
+        device=target,
+    )
+
+
+def model_sizes(bundle: ModelBundle) -> ModelSizes:
+    """Lengths of the coefficient vectors; builds and caches a texture model that has to be built."""
+    shape = load_shape(bundle.shape)
+    texture = load_texture(bundle.texture, shape)
+    return ModelSizes(identity=shape.identity_size, expression=shape.expression_size, texture=texture.latent_size)

@@ -1,0 +1,281 @@
+"""Fitted rows to a committed shard: two tables, meshes, textures, a contact sheet."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from evaluation.contact_sheet import SheetRow, draw_contact_sheet, over
+from ops.face.morphable_model import MorphableModel
+from ops.files.photo import decode_png, encode_png
+from ops.geometry import mesh_io
+from ops.weights.bundle import ModelBundle
+from pipeline.input.planner import block_of
+from pipeline.run.plans import PlannedShards, read_plans
+from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
+from pipeline.run.summary import label_of
+from pipeline.stages.models import LOSS_NAMES, load_fit_models
+from pipeline.stages.stage import Stage, naming
+from pipeline.storage.store import Storage, as_output_errors, open_storage
+from pipeline.tables.logs import log_event
+from pipeline.tables.metrics import record_commit
+from pipeline.tables.schema import (
+    COMMITTED,
+    ITEMS,
+    PENDING,
+    ModelSizes,
+    Status,
+    fitted_schema,
+    frames_schema,
+    identities_schema,
+)
+
+MeshFormat = Literal["glb", "obj", "ply"]
+MESH_WRITERS = {"glb": mesh_io.write_glb, "obj": mesh_io.write_obj, "ply": mesh_io.write_ply}
+HEADINGS = ("input", "render over input", "shape", "texture")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteShard:
+    """Writes a whole shard and commits it; gives the summary of the one that is committed."""
+
+    store: ShardStore
+    bundle: ModelBundle
+    sizes: ModelSizes
+    device: str
+    mesh_formats: Sequence[MeshFormat]
+    """The first one is the identity's `mesh_path`."""
+    method: str
+    fingerprint: str
+
+    @property
+    def inputs(self) -> pa.Schema:
+        """Fitted rows."""
+        return fitted_schema(self.sizes, LOSS_NAMES)
+
+    @property
+    def outputs(self) -> pa.Schema:
+        """One row: the shard's summary."""
+        return COMMITTED
+
+    def load(self) -> MorphableModel:
+        """The shape model, shared with the fit in the same worker."""
+        return load_fit_models(self.bundle, self.device).shape
+
+    def __call__(self, loaded: MorphableModel, table: pa.Table) -> pa.Table:
+        """Write one block as one shard."""
+        rows: list[Row] = table.to_pylist()
+        index = int(rows[0]["shard"])
+        with self.store.writing(index) as folder:
+            people = [self._write_identity(loaded, folder, rows_of) for rows_of in _by_identity(rows)]
+            frames = table.select(frames_schema(self.sizes, LOSS_NAMES).names)
+            pq.write_table(frames, folder / "frames.parquet")
+            identities = pa.Table.from_pylist(people, schema=identities_schema(self.sizes))
+            pq.write_table(identities, folder / "identities.parquet")
+            sheet = draw_contact_sheet(HEADINGS, list(_sheet_rows(rows)))
+            (folder / "contact_sheet.png").write_bytes(encode_png(sheet))
+            summary = ShardSummary(
+                shard=index,
+                fingerprint=self.fingerprint,
+                items=len({row["item_id"] for row in rows}),
+                identities=_counts(people),
+                frames=_counts(rows),
+                fit_seconds=sum(person["fit_seconds"] or 0.0 for person in people),
+                device=self.device,
+            )
+            (folder / SUCCESS_NAME).write_text(summary.to_json())
+        record_commit(summary.frames, summary.identities, [p["fit_seconds"] for p in people if p["n_ok"]])
+        log_event("committed", shard=index, frames=summary.frames, fit_seconds=round(summary.fit_seconds, 3))
+        committed = self.store.summary(index)
+        assert committed is not None
+        return committed_row(committed)
+
+    def _write_identity(self, shape: MorphableModel, folder: Path, rows: Sequence[Row]) -> Row:
+        fitted = [row for row in rows if row["status"] == Status.OK]
+        first = rows[0]
+        person: Row = {
+            "identity_id": first["identity_id"],
+            "status": Status.OK,
+            "reason": "",
+            "message": "",
+            "n_images": len(rows),
+            "n_ok": len(fitted),
+            "fit_seconds": 0.0,
+            "method": self.method,
+            "fingerprint": self.fingerprint,
+        }
+        if not fitted:
+            return person | _why_nothing(rows)
+        with naming(self, first["identity_id"]):
+            texture_png = next(row["texture_png"] for row in fitted if row["texture_png"])
+            mesh = _mesh(shape, fitted[0]["identity"], decode_png(texture_png))
+            (folder / "meshes").mkdir(exist_ok=True)
+            (folder / "textures").mkdir(exist_ok=True)
+            stem = first["stem"]
+            (folder / "textures" / f"{stem}.png").write_bytes(texture_png)
+            for name in self.mesh_formats:
+                MESH_WRITERS[name](folder / "meshes" / f"{stem}.{name}", mesh)
+        person |= {
+            "identity": fitted[0]["identity"],
+            "texture": fitted[0]["texture"],
+            "texture_path": f"textures/{stem}.png",
+            "mesh_path": f"meshes/{stem}.{self.mesh_formats[0]}" if self.mesh_formats else None,
+            "fit_seconds": fitted[0]["fit_seconds"],
+        }
+        measures = ("identity_similarity", "judge_similarity", "landmark_error")
+        return person | {name: _mean(row[name] for row in fitted) for name in measures}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitOnce:
+    """Stages that end in a committed shard; a retry of a committed one does nothing."""
+
+    store: ShardStore
+    stage: Stage
+
+    @property
+    def inputs(self) -> pa.Schema:
+        """Those of the first stage."""
+        return self.stage.inputs
+
+    @property
+    def outputs(self) -> pa.Schema:
+        """Summaries."""
+        return COMMITTED
+
+    def load(self) -> Any:
+        """Load all stages."""
+        return self.stage.load()
+
+    def __call__(self, loaded: Any, table: pa.Table) -> pa.Table:
+        """Process one block, unless its shard exists."""
+        with as_output_errors(self.store.root):
+            summary = self.store.finish(int(table.column("shard")[0].as_py()))
+        return committed_row(summary) if summary else self.stage(loaded, table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RehearseWriting:
+    """Writes a shard into a folder that is thrown away, and gives back the rows: what crashes, crashes here."""
+
+    stage: WriteShard
+
+    @property
+    def inputs(self) -> pa.Schema:
+        """Fitted rows."""
+        return self.stage.inputs
+
+    @property
+    def outputs(self) -> pa.Schema:
+        """The same."""
+        return self.stage.inputs
+
+    def load(self) -> MorphableModel:
+        """That of the writer."""
+        return self.stage.load()
+
+    def __call__(self, loaded: MorphableModel, table: pa.Table) -> pa.Table:
+        """Write one block for nothing."""
+        with TemporaryDirectory(prefix="ganfit-") as scratch:
+            replace(self.stage, store=ShardStore(open_storage(Path(scratch))))(loaded, table)
+        return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenShard:
+    """From a shard's number to its planned items, which it reads from the stored plan."""
+
+    root: Storage
+
+    @property
+    def inputs(self) -> pa.Schema:
+        """The number of a shard."""
+        return PENDING
+
+    @property
+    def outputs(self) -> pa.Schema:
+        """Planned items."""
+        return ITEMS
+
+    def load(self) -> PlannedShards:
+        """The plans of the output."""
+        with as_output_errors(self.root):
+            return PlannedShards(read_plans(self.root))
+
+    def __call__(self, loaded: PlannedShards, table: pa.Table) -> pa.Table:
+        """Read one block's items."""
+        with as_output_errors(self.root):
+            return block_of(loaded.rows(int(table.column("shard")[0].as_py())))
+
+
+def committed_row(summary: ShardSummary) -> pa.Table:
+    """A summary as the pipeline's last table."""
+    return pa.table({"shard": [summary.shard], "summary": [summary.to_json()]}, schema=COMMITTED)
+
+
+def _counts(rows: Sequence[Row]) -> dict[str, int]:
+    return dict(sorted(Counter(label_of(row["status"], row["reason"]) for row in rows).items()))
+
+
+def _by_identity(rows: Sequence[Row]) -> list[list[Row]]:
+    people: dict[str, list[Row]] = {}
+    for row in rows:
+        people.setdefault(row["identity_id"], []).append(row)
+    return list(people.values())
+
+
+def _why_nothing(rows: Sequence[Row]) -> Row:
+    """A person without an ok image failed where an image failed, else was rejected, for the most frequent reason."""
+    failed = [row for row in rows if row["status"] == Status.FAILED]
+    decisive = failed or rows
+    reason = Counter(row["reason"] for row in decisive).most_common(1)[0][0]
+    causes = ", ".join(f"{count} {label}" for label, count in _counts(rows).items())
+    status = Status.FAILED if failed else Status.REJECTED
+    return {"status": status, "reason": reason, "message": f"no usable image: {causes}"}
+
+
+def _mesh(shape: MorphableModel, identity: Sequence[float], texture_rgb: np.ndarray) -> mesh_io.TexturedMesh:
+    """The person's neutral face."""
+    coefficients = torch.tensor(identity, device=shape.mean_mm.device, dtype=shape.mean_mm.dtype)
+    vertices = shape.vertices_mm(coefficients, coefficients.new_zeros(shape.expression_size))
+    arrays = (vertices, shape.triangles, shape.uv, shape.uv_triangles)
+    vertices_mm, triangles, uv, uv_triangles = (array.detach().cpu().numpy() for array in arrays)
+    return mesh_io.TexturedMesh(vertices_mm, triangles, uv, uv_triangles, texture_rgb)
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _sheet_rows(rows: Sequence[Row]) -> Any:
+    textures = {row["identity_id"]: row["texture_png"] for row in rows if row["texture_png"]}
+    for row in rows:
+        crop = _flattened(row["crop_png"])
+        if row["render_png"] is None:
+            label = f"{row['image_id']}: {label_of(row['status'], row['reason'])}, {row['message']}"
+            yield SheetRow(label, True, (crop, None, None, None))
+            continue
+        judge = "" if row["judge_similarity"] is None else f", judge {row['judge_similarity']:.2f}"
+        label = f"{row['image_id']}: similarity {row['identity_similarity'] or 0:.2f}{judge}"
+        label += f", landmarks {100 * (row['landmark_error'] or 0):.1f} %"
+        surface, texture = decode_png(row["shape_png"]), decode_png(textures[row["identity_id"]])
+        assert crop is not None
+        yield SheetRow(label, False, (crop, over(decode_png(row["render_png"]), crop), surface, texture))
+
+
+def _flattened(png: bytes | None) -> np.ndarray | None:
+    """An RGBA crop; what the image does not cover is light grey."""
+    if png is None:
+        return None
+    rgba = decode_png(png)
+    return np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(225))

@@ -1,0 +1,1 @@
+"""Where outputs lie: local folders and object stores, committed folders, and the lease on an output."""

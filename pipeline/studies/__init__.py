@@ -1,0 +1,1 @@
+"""Studies made of runs: ablation, demonstration, comparison with the truth."""

@@ -1,0 +1,1 @@
+"""Training data and training runs of the regressor and the texture generator."""

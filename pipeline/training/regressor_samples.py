@@ -1,0 +1,257 @@
+"""Samples for the regressor: from a data set by the pipeline's own detection and alignment, or from a finished run.
+
+Every shard becomes one part of a sample set (`ops.training.regressor_samples`) with its counts beside it; parts that
+are there are kept, so an interrupted preparation continues.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from ops.errors import ConfigurationError, InputError
+from ops.files.photo import decode_photo, decode_png
+from ops.files.video import sample_video
+from ops.fit.parameters import LIGHT_UNITS
+from ops.texture.interface import TextureModel
+from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, RegressorSamples, crop_sample, write_part
+from ops.weights.bundle import ModelBundle, load_shape, load_texture
+from pipeline.cluster.session import ClusterConfig, local_cpus, ray_session
+from pipeline.input.locations import local_file, read_location
+from pipeline.input.planner import PlanConfig, block_of, plan_shards
+from pipeline.input.sources import list_input
+from pipeline.run.shards import SHARDS, SUCCESS_NAME
+from pipeline.stages.alignment import AlignFaces
+from pipeline.stages.detection import DetectFaces, DetectionConfig
+from pipeline.stages.fitting import seed_of
+from pipeline.stages.frames import ReadFrames
+from pipeline.stages.models import model_sizes
+from pipeline.stages.stage import Fused, Placement, Stage, apply_stage, naming
+from pipeline.tables.schema import ALIGNED, PENDING, Frame, ModelSizes, Status, frames_from_table
+
+Say = Callable[[str], None]
+COUNTS_NAME, RUN_RECORD = "counts.json", "run.json"
+SAMPLED = pa.schema([("shard", pa.int32()), ("counts", pa.string())])
+"""One row a part: how many images became samples, and why others did not, as JSON."""
+
+
+class _Known(NamedTuple):
+    """What a fit found of an image, NaN where nothing is known."""
+
+    identity: np.ndarray
+    expression: np.ndarray
+    light: np.ndarray
+    texture: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteSamples:
+    """Writes the aligned faces of a shard as a part, without known parameters."""
+
+    folder: Path
+    sizes: ModelSizes
+
+    @property
+    def inputs(self) -> pa.Schema:
+        """Aligned crops."""
+        return ALIGNED
+
+    @property
+    def outputs(self) -> pa.Schema:
+        """Counts."""
+        return SAMPLED
+
+    def load(self) -> None:
+        """Nothing is needed."""
+
+    def __call__(self, loaded: None, table: pa.Table) -> pa.Table:
+        """Write one part."""
+        rows = frames_from_table(table)
+        samples = [_unknown(row, self.sizes) for row in rows if row.ok]
+        counts = Counter(row.reason if not row.ok else str(Status.OK) for row in rows)
+        return _finish_part(self.folder, rows[0].shard, samples, counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleFits:
+    """Writes the fitted images of a run's shard as a part, with the parameters that were found."""
+
+    run: Path
+    folder: Path
+    bundle: ModelBundle
+
+    @property
+    def inputs(self) -> pa.Schema:
+        """Numbers of shards."""
+        return PENDING
+
+    @property
+    def outputs(self) -> pa.Schema:
+        """Counts."""
+        return SAMPLED
+
+    def load(self) -> TextureModel:
+        """The texture model, which turns coefficients into what is learned."""
+        return load_texture(self.bundle.texture, load_shape(self.bundle.shape))
+
+    def __call__(self, loaded: TextureModel, table: pa.Table) -> pa.Table:
+        """Write one part a shard."""
+        parts = [self._sample(loaded, int(shard)) for shard in table.column("shard").to_pylist()]
+        return pa.concat_tables(parts)
+
+    def _sample(self, texture: TextureModel, shard: int) -> pa.Table:
+        folder = self.run / SHARDS / f"{shard:05d}"
+        people = {row["identity_id"]: row for row in pq.ParquetFile(folder / "identities.parquet").read().to_pylist()}
+        samples: list[RegressorSamples] = []
+        counts: Counter[str] = Counter()
+        for uri, rows in _by_uri(pq.ParquetFile(folder / "frames.parquet").read().to_pylist()).items():
+            good = [row for row in rows if row["status"] == Status.OK]
+            counts.update(row["reason"] for row in rows if row["status"] != Status.OK)
+            if not good:
+                continue
+            try:
+                images = _images(uri, [row["frame_index"] for row in rows])
+            except InputError:
+                counts["unreadable"] += len(good)
+                continue
+            for row in good:
+                with naming(self, row["image_id"]):
+                    image, scale = images[row["frame_index"]]
+                    points = np.array(row["landmarks_px"], np.float32).reshape(68, 2) / scale
+                    found = _found(row, people[row["identity_id"]], texture)
+                    samples.append(RegressorSamples(*crop_sample(image, points), seed_array(row["image_id"]), *found))
+                    counts[str(Status.OK)] += 1
+        return _finish_part(self.folder, shard, samples, counts)
+
+
+def sample_input(source: Path, folder: Path, bundle: ModelBundle, cluster: ClusterConfig, say: Say) -> dict[str, int]:
+    """Make the samples of a data set, or of a run of `jobs.reconstruct`, that are not there yet; returns the counts.
+
+    Raises:
+        ConfigurationError: nothing to sample, or a run of other models.
+    """
+    if (source / RUN_RECORD).is_file():
+        blocks, stage = _of_run(source, folder, bundle)
+    else:
+        blocks, stage = _of_data_set(source, folder, bundle)
+    pending = [block for shard, block in blocks if not (folder / f"{shard:05d}" / COUNTS_NAME).is_file()]
+    if pending:
+        with ray_session(cluster) as ray:
+            workers = max(1, min(len(pending), int(ray.cluster_resources().get("CPU", local_cpus())) - 1))
+            dataset = apply_stage(ray.data.from_arrow(pending), stage, Placement(workers=workers, cpus=1))
+            done = 0
+            for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                done += block.num_rows
+                say(f"sampled {done} of {len(pending)} shards of {source}")
+    total: Counter[str] = Counter()
+    for shard, _ in blocks:
+        total.update(json.loads((folder / f"{shard:05d}" / COUNTS_NAME).read_text(encoding="utf-8")))
+    say(f"samples of {source}: " + ", ".join(f"{count} {label}" for label, count in sorted(total.items())))
+    return dict(total)
+
+
+def seed_array(image_id: str) -> np.ndarray:
+    """The seed of an image as an array."""
+    return np.array(seed_of(image_id), np.int64)
+
+
+def _of_data_set(source: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[int, pa.Table]], Stage]:
+    plan = plan_shards(list_input(source).items, PlanConfig())
+    rows = block_of(plan.rows())
+    shards = rows.column("shard").to_numpy()
+    starts = [*np.flatnonzero(np.diff(shards, prepend=-1)).tolist(), len(shards)]
+    blocks = [
+        (int(shards[start]), rows.slice(start, stop - start).combine_chunks()) for start, stop in pairwise(starts)
+    ]
+    stage = Fused(
+        stages=(
+            ReadFrames(),
+            DetectFaces(
+                detector=bundle.detector,
+                landmarks=bundle.landmarks,
+                recognition=bundle.recognition,
+                config=DetectionConfig(),
+            ),
+            AlignFaces(side_px=CROP_PX),
+            WriteSamples(folder=folder, sizes=model_sizes(bundle)),
+        )
+    )
+    return blocks, stage
+
+
+def _of_run(run: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[int, pa.Table]], Stage]:
+    record: dict[str, Any] = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
+    description: dict[str, Any] = bundle.description()
+    for role in ("shape", "texture"):
+        ours, theirs = (
+            {key: models[role][key] for key in ("kind", "sha256")} for models in (description, record["models"])
+        )
+        if ours != theirs:
+            raise ConfigurationError(
+                f"the run {run} was made with the {role} model {theirs}, the bundle {bundle.name} has {ours}: its "
+                "coefficients mean something else"
+            )
+    shards = sorted(int(path.parent.name) for path in run.glob(f"{SHARDS}/*/{SUCCESS_NAME}"))
+    if not shards:
+        raise ConfigurationError(f"expected committed shards in the run {run}, found none")
+    blocks = [(shard, pa.table({"shard": [shard]}, schema=PENDING)) for shard in shards]
+    return blocks, SampleFits(run=run.absolute(), folder=folder, bundle=bundle)
+
+
+def _finish_part(folder: Path, shard: int, samples: Sequence[RegressorSamples], counts: Counter[str]) -> pa.Table:
+    part = folder / f"{shard:05d}"
+    if samples:
+        write_part(part, RegressorSamples(*(np.stack(column) for column in zip(*samples, strict=True))))
+    part.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(counts)
+    (part / COUNTS_NAME).write_text(text, encoding="utf-8")
+    return pa.table({"shard": [shard], "counts": [text]}, schema=SAMPLED)
+
+
+def _unknown(row: Frame, sizes: ModelSizes) -> RegressorSamples:
+    matrix = np.array(row.crop_from_image).reshape(2, 3)
+    points = np.array(row.landmarks_px).reshape(68, 2) @ matrix[:, :2].T + matrix[:, 2]
+    identity, expression, light = (
+        np.full(size, np.nan, np.float32) for size in (sizes.identity, sizes.expression, len(LIGHT_UNITS))
+    )
+    texture = np.full((3, TEXTURE_PX, TEXTURE_PX), np.nan, np.float32)
+    landmarks = (points / CROP_PX).astype(np.float32)
+    crop = decode_png(row.crop_png or b"")
+    return RegressorSamples(crop, landmarks, seed_array(row.image_id), identity, expression, light, texture)
+
+
+def _found(row: dict[str, Any], person: dict[str, Any], texture: TextureModel) -> _Known:
+    latent = torch.tensor(person["texture"]).unsqueeze(0)
+    level = max((side for side in texture.levels if side <= TEXTURE_PX), default=texture.levels[0])
+    with torch.no_grad():
+        albedo = torch.nn.functional.interpolate(texture(latent, level), size=(TEXTURE_PX, TEXTURE_PX), mode="bilinear")
+    return _Known(
+        np.array(person["identity"], np.float32),
+        np.array(row["expression"], np.float32),
+        (np.array(row["light"]) / np.array(LIGHT_UNITS)).astype(np.float32),
+        albedo[0].numpy(),
+    )
+
+
+def _by_uri(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["uri"], []).append(row)
+    return grouped
+
+
+def _images(uri: str, frames: Sequence[int | None]) -> dict[int | None, tuple[np.ndarray, float]]:
+    """The images of a file by frame, and the full-resolution pixels in one of theirs."""
+    if frames[0] is None:
+        photo = decode_photo(read_location(uri))
+        return {None: (photo.image_rgb, photo.scale)}
+    with local_file(uri) as path:
+        return {frame.frame_index: (frame.image_rgb, 1.0) for frame in sample_video(path, len(frames)).frames}

@@ -1,0 +1,115 @@
+import dataclasses
+import os
+from typing import Any
+
+import pytest
+
+from ops.errors import ConfigurationError
+from pipeline.cluster.session import (
+    BYTES_A_WORKER,
+    PREPARE_CPUS,
+    ClusterConfig,
+    check_fits,
+    cluster_pools,
+    in_submitted_job,
+    plan_pools,
+    submission_id,
+)
+from pipeline.stages.stage import Placement
+
+PLENTY = 1e15
+
+
+def declared(config: ClusterConfig, **machine: Any) -> tuple[Placement, Placement, str]:
+    pools = plan_pools(config, **({"gpus": 0, "memory_bytes": PLENTY, "shards": 1000} | machine))
+    return pools.prepare, pools.fit, pools.device
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), [(1, 0), (2, 0), (7, 0), (64, 0), (1, 1), (4, 1), (4, 8), (128, 8)])
+def test_the_default_pools_always_fit(cpus: int, gpus: int) -> None:
+    prepare, fit, device = declared(ClusterConfig(), cpus=cpus, gpus=gpus)
+    check_fits((prepare, fit), {"CPU": cpus, "GPU": gpus})
+    assert device == ("cuda" if gpus else "cpu")
+    assert fit.workers * fit.gpus == gpus
+
+
+def test_workers_on_the_cpu_follow_cores_memory_and_shards() -> None:
+    assert declared(ClusterConfig(), cpus=8)[1].workers == 8
+    assert declared(ClusterConfig(), cpus=8, memory_bytes=3 * BYTES_A_WORKER)[1].workers == 3
+    alone = declared(ClusterConfig(), cpus=8, shards=1)[1]
+    assert (alone.workers, alone.threads) == (1, 8)
+    assert declared(ClusterConfig(fit_workers=2), cpus=8)[1].threads == 4
+
+
+def test_every_gpu_has_its_own_worker_that_prepares_where_cpus_allow() -> None:
+    assert [declared(ClusterConfig(), cpus=cpus, gpus=8)[0].workers for cpus in (64, 5, 1)] == [8, 6, 1]
+
+
+def test_no_gpu_is_used_on_request() -> None:
+    _, fit, device = declared(ClusterConfig(num_gpus=0), cpus=8, gpus=4)
+    assert (fit.gpus, device) == (0, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (ClusterConfig(fit_workers=50), "workers need 15.5 CPUs and the cluster has 2"),
+        (ClusterConfig(prepare_workers=9), "the cluster has 2: lower --fit-workers, --prepare-workers"),
+        (ClusterConfig(num_gpus=2), "workers need 2 GPUs and the cluster has 0"),
+    ],
+)
+def test_what_could_never_be_scheduled_is_refused(config: ClusterConfig, words: str) -> None:
+    prepare, fit, _ = declared(config, cpus=2)
+    with pytest.raises(ConfigurationError, match=words):
+        check_fits((prepare, fit), {"CPU": 2.0})
+
+
+@pytest.mark.parametrize("settings", [{"fit_workers": 0}, {"num_gpus": -1}, {"fit_batch": 0}])
+def test_settings_without_sense_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="at least"):
+        ClusterConfig(**settings)
+
+
+def test_a_process_of_its_own_is_no_submitted_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (in_submitted_job(), submission_id()) == (False, "")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "nightly"}}')
+    assert (in_submitted_job(), submission_id()) == (True, "nightly")
+
+
+@pytest.mark.ray
+def test_a_local_ray_listens_on_this_machine_alone(local_ray: Any) -> None:
+    import psutil  # comes with Ray, and can be imported once Ray is
+
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert local_ray.cluster_resources()["CPU"] == len(os.sched_getaffinity(0))
+    assert local_ray.cluster_resources().get("GPU", 0) == 0
+
+
+@pytest.mark.ray
+def test_a_run_waits_for_machines_and_takes_those_that_come(local_ray: Any) -> None:
+    wanted = ClusterConfig(num_gpus=0, fit_workers=7)
+    with pytest.raises(ConfigurationError, match=r"workers need 2.25 CPUs and the cluster has 2"):
+        cluster_pools(wanted, local_ray, shards=9, say=print)
+    lines: list[str] = []
+    patient = dataclasses.replace(wanted, node_timeout_s=10)
+    pools = cluster_pools(patient, local_ray, shards=9, say=lines.append)
+    assert lines == [
+        "waiting up to 10 s for machines for 7 fit workers",
+        "there are machines for 2 of 7 fit workers",
+    ]
+    assert pools.fit.workers == 2
+    impatient = ClusterConfig(num_gpus=1, node_timeout_s=0.1)
+    with pytest.raises(ConfigurationError, match="workers need 1 GPUs and the cluster has 0"):
+        cluster_pools(impatient, local_ray, shards=9, say=print)
+
+
+@pytest.mark.ray
+def test_workers_run_at_normal_priority(local_ray: Any) -> None:
+    assert local_ray.get(local_ray.remote(num_cpus=PREPARE_CPUS)(lambda: os.nice(0)).remote()) == os.nice(0)

@@ -1,0 +1,148 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ops.errors import ConfigurationError
+from ops.weights.bundle import ModelBundle
+from pipeline.input.planner import PlanConfig, block_of, plan_shards
+from pipeline.input.sources import list_input
+from pipeline.stages.detection import DetectFaces, DetectionConfig, DetectionNetworks
+from pipeline.stages.frames import ReadFrames
+from pipeline.stages.stage import run_stage
+from pipeline.tables.schema import Frame, frames_from_table
+
+
+def stage(bundle: ModelBundle, config: DetectionConfig) -> DetectFaces:
+    return DetectFaces(
+        detector=bundle.detector, landmarks=bundle.landmarks, recognition=bundle.recognition, config=config
+    )
+
+
+@pytest.fixture(scope="module")
+def networks(bundle: ModelBundle) -> DetectionNetworks:
+    return stage(bundle, DetectionConfig()).load()
+
+
+Detect = Callable[..., dict[str, Frame]]
+
+
+@pytest.fixture
+def detect(bundle: ModelBundle, networks: DetectionNetworks) -> Detect:
+    """Rows of an input by `identity/file name`."""
+
+    def run(path: Path, config: DetectionConfig | None = None) -> dict[str, Frame]:
+        block = block_of(plan_shards(list_input(path).items, PlanConfig(shard_size=100)).rows())
+        images = run_stage(ReadFrames(), None, block)
+        rows = frames_from_table(run_stage(stage(bundle, config or DetectionConfig()), networks, images))
+        return {f"{row.identity_id}/{Path(row.uri).name}": row for row in rows}
+
+    return run
+
+
+def box(row: Frame) -> np.ndarray:
+    assert row.box_xyxy_px is not None
+    return np.array(row.box_xyxy_px)
+
+
+@pytest.mark.models
+def test_a_portrait_has_its_box_and_landmarks_in_pixels_of_the_photo(photo_dir: Path, detect: Detect) -> None:
+    (row,) = detect(photo_dir / "presidents" / "obama.jpg").values()
+    assert (row.status, row.width_px, row.height_px) == ("ok", 910, 1137)
+    points = np.array(row.landmarks_px).reshape(68, 2)
+    left, top, right, bottom = box(row)
+    assert 150 < right - left < 400
+    inner = points[17:]
+    assert (inner > (left, top)).all()
+    assert (inner < (right, bottom)).all()
+    assert points[36, 0] < points[45, 0]
+    assert points[8, 1] > points[30, 1] > points[27, 1]
+
+
+@pytest.mark.models
+def test_coordinates_are_those_of_the_upright_photo_at_full_resolution(
+    tmp_path: Path, photo_dir: Path, detect: Detect
+) -> None:
+    with Image.open(photo_dir / "presidents" / "obama.jpg") as photo:
+        whole = photo.convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    whole.resize((910 * 6, 1137 * 6)).save(tmp_path / "large.jpg")
+    shutil.copy(photo_dir / "presidents" / "obama.jpg", tmp_path / "plain.jpg")
+    found = {Path(row.uri).stem: box(row) for row in detect(tmp_path).values()}
+    np.testing.assert_allclose(found["turned"], found["plain"], atol=6)
+    np.testing.assert_allclose(found["large"] / 6, found["plain"], atol=12)
+
+
+@pytest.mark.models
+def test_among_two_faces_the_person_is_recognised(tmp_path: Path, photo_dir: Path, detect: Detect) -> None:
+    folder = photo_dir / "presidents"
+    rows = [("biden.jpg", "biden"), ("two_people.jpg", "biden"), ("obama.jpg", "obama"), ("two_people.jpg", "obama")]
+    uris = [str(folder / name) for name, _ in rows] + [str(folder / "two_people.jpg")]
+    identities = [identity for _, identity in rows] + ["stranger"]
+    pq.write_table(pa.table({"uri": uris, "identity_id": identities}), tmp_path / "list.parquet")
+    found = detect(tmp_path / "list.parquet")
+    biden, obama = found["biden/two_people.jpg"], found["obama/two_people.jpg"]
+    assert box(obama)[2] < box(biden)[0], "in this photo the one stands left of the other"
+    assert "most like the person's other images" in obama.message
+    assert found["stranger/two_people.jpg"].message == "2 faces, the most prominent is taken"
+    assert found["obama/obama.jpg"].message == ""
+
+
+@pytest.mark.models
+def test_what_has_no_usable_face_says_why(tmp_path: Path, photo_dir: Path, detect: Detect) -> None:
+    with Image.open(photo_dir / "presidents" / "obama.jpg") as photo:
+        small = Image.new("RGB", (1200, 1200), (90, 120, 90))
+        small.paste(photo.resize((91, 114)), (500, 500))
+        small.save(tmp_path / "small.png")
+        photo.save(tmp_path / "portrait.png")
+    Image.new("RGB", (300, 300), (90, 120, 90)).save(tmp_path / "empty.png")
+    (tmp_path / "text.jpg").write_text("no photo")
+    rows = {Path(row.uri).name: row for row in detect(tmp_path, DetectionConfig(min_face_px=50)).values()}
+    verdicts = {name: (row.status, row.reason) for name, row in rows.items()}
+    assert verdicts["empty.png"] == ("rejected", "no_face")
+    assert verdicts["text.jpg"] == ("failed", "unreadable")
+    assert verdicts["portrait.png"] == ("ok", "")
+    assert verdicts["small.png"][0] == "rejected"
+    strict = detect(tmp_path / "portrait.png", DetectionConfig(min_score=0.99))
+    (row,) = strict.values()
+    assert (row.status, row.reason) == ("rejected", "low_score")
+    assert "best detection score 0." in row.message
+    assert row.landmarks_px is None
+
+
+def test_people_of_the_face_world_are_told_apart_by_the_networks_made_for_it(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    for person, other in (("person_00", "person_01"), ("person_01", "person_00")):
+        (tmp_path / person).mkdir()
+        shutil.copy(album / person / "photo_0.jpg", tmp_path / person / "alone.jpg")
+        pair = [np.asarray(Image.open(album / name / "photo_1.jpg")) for name in (person, other)]
+        Image.fromarray(np.hstack(pair)).save(tmp_path / person / "beside another.png")
+    Image.new("RGB", (240, 240), (90, 120, 90)).save(tmp_path / "person_01" / "nobody.png")
+    networks = stage(embedded, DetectionConfig()).load()
+    block = block_of(plan_shards(list_input(tmp_path).items, PlanConfig(shard_size=100)).rows())
+    images = run_stage(ReadFrames(), None, block)
+    rows = frames_from_table(run_stage(stage(embedded, DetectionConfig()), networks, images))
+    for row in rows:
+        if row.uri.endswith("nobody.png"):
+            assert (row.status, row.reason) == ("rejected", "no_face")
+            continue
+        assert row.ok
+        assert box(row)[2] < 240, "the person is the one on the left"
+        points = np.array(row.landmarks_px).reshape(68, 2)
+        assert points[36, 0] < points[45, 0]
+        assert points[8, 1] > points[30, 1] > points[27, 1]
+    assert sum("most like the person's other images" in row.message for row in rows) == 2
+
+
+@pytest.mark.parametrize("settings", [{"min_score": 1.5}, {"min_face_px": 0.0}])
+def test_settings_without_sense_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="expected min_score"):
+        DetectionConfig(**settings)

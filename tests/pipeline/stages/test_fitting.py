@@ -1,0 +1,127 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ops.face.alignment import crop_from_image
+from ops.files.photo import decode_photo, decode_png, encode_png
+from ops.fit import FitConfig
+from ops.weights.bundle import ModelBundle
+from pipeline.input.planner import PlanConfig, block_of, plan_shards
+from pipeline.input.sources import list_input
+from pipeline.stages.alignment import AlignFaces
+from pipeline.stages.detection import DetectFaces, DetectionConfig
+from pipeline.stages.fitting import FitFaces, batches, fit_input, seed_of, to_bytes
+from pipeline.stages.frames import ReadFrames
+from pipeline.stages.models import LOSS_NAMES, load_fit_models, model_sizes
+from pipeline.stages.stage import Fused, run_stage
+from pipeline.tables.schema import ALIGNED, Frame, frames_from_table, table_from_frames
+
+SIDE = 96
+
+
+def frame(name: str, person: str = "anna", status: str = "ok") -> Frame:
+    return Frame(image_id=name, identity_id=person, uri=name, shard=0, item_id=name, stem=person, status=status)
+
+
+def test_batches_hold_whole_persons_and_only_ok_rows() -> None:
+    rows = [frame("a1", "a"), frame("b1", "b"), frame("x", "b", "failed"), frame("b2", "b"), frame("c1", "c")]
+    rows += [frame(f"d{number}", "d") for number in range(5)]
+    assert list(batches(rows, 3)) == [[0, 1, 3], [4], [5, 6, 7, 8, 9]]
+    assert list(batches([frame("x", status="rejected")], 3)) == []
+
+
+def test_seeds_depend_on_the_image_alone() -> None:
+    assert seed_of("a") == seed_of("a") != seed_of("b")
+    assert all(0 <= seed_of(str(number)) < 2**63 for number in range(1000))
+
+
+def test_inputs_are_what_the_rows_say() -> None:
+    landmarks = torch.rand(68, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 50 + 40
+    crop = np.zeros((SIDE, SIDE, 4), np.uint8)
+    crop[:, :, 0] = 255
+    crop[:, SIDE // 2 :, 3] = 255
+    matrix = crop_from_image(landmarks, SIDE)
+    row = replace(
+        frame("a"),
+        crop_png=encode_png(crop),
+        landmarks_px=landmarks.reshape(-1).tolist(),
+        crop_from_image=matrix.reshape(-1).tolist(),
+    )
+    others = [replace(row, image_id="b", identity_id="bob"), replace(row, image_id="c")]
+    inputs = fit_input([row, *others], torch.device("cpu"))
+    assert inputs.images.shape == (3, 3, SIDE, SIDE)
+    assert inputs.images[0].mean((1, 2)).tolist() == [1, 0, 0]
+    assert inputs.valid[0, 0].tolist() == [False] * (SIDE // 2) + [True] * (SIDE // 2)
+    expected = landmarks @ matrix[:, :2].mT + matrix[:, 2]
+    torch.testing.assert_close(inputs.landmarks_px[0].double(), expected, atol=1e-4, rtol=0)
+    assert inputs.group.tolist() == [0, 1, 0]
+    assert inputs.seeds.tolist() == [seed_of("a"), seed_of("b"), seed_of("c")]
+
+
+def test_pictures_become_bytes_with_the_mask_as_opacity() -> None:
+    image = torch.tensor((0.0, 0.5, 1.2)).reshape(3, 1, 1).expand(3, 2, 4)
+    assert to_bytes(image)[0, 0].tolist() == [0, 128, 255]
+    mask = torch.tensor([[True, False, True, True]] * 2)
+    assert to_bytes(image, mask)[1, :, 3].tolist() == [255, 0, 255, 255]
+
+
+@pytest.fixture(params=["embedded", pytest.param("ict", marks=pytest.mark.models)])
+def photos(request: pytest.FixtureRequest) -> tuple[ModelBundle, Path]:
+    """Models, and people they are made for."""
+    if request.param == "embedded":
+        return request.getfixturevalue("embedded"), request.getfixturevalue("album")
+    return request.getfixturevalue("bundle"), request.getfixturevalue("photo_dir") / "congress"
+
+
+@pytest.mark.slow
+def test_photos_are_fitted_and_one_with_broken_landmarks_fails_alone(photos: tuple[ModelBundle, Path]) -> None:
+    bundle, folder = photos
+    block = block_of(plan_shards(list_input(folder).items, PlanConfig(shard_size=100, limit=1)).rows())
+    prepare = Fused(
+        stages=(
+            ReadFrames(),
+            DetectFaces(
+                detector=bundle.detector,
+                landmarks=bundle.landmarks,
+                recognition=bundle.recognition,
+                config=DetectionConfig(),
+            ),
+            AlignFaces(side_px=SIDE),
+        )
+    )
+    rows = frames_from_table(run_stage(prepare, prepare.load(), block))
+    assert len(rows) == 2
+    broken = replace(rows[1], image_id="broken", landmarks_px=[float("nan")] * 136)
+    rejected = replace(rows[0], image_id="rejected", status="rejected", reason="no_face")
+    stage = FitFaces(
+        bundle=bundle,
+        config=FitConfig(steps=1, render_px=SIDE),
+        sizes=model_sizes(bundle),
+        device="cpu",
+        batch_images=8,
+    )
+    table = table_from_frames([broken, *rows, rejected], ALIGNED)
+    results = run_stage(stage, load_fit_models(bundle, "cpu"), table).to_pylist()
+    assert [(row["status"], row["reason"]) for row in results] == [
+        ("failed", "diverged"), ("ok", ""), ("ok", ""), ("rejected", "no_face"),
+    ]  # fmt: skip
+    failed, first, second, _ = results
+    assert failed["camera"] is None
+    assert "diverged" in failed["message"]
+    assert first["identity"] == second["identity"]
+    assert first["expression"] != second["expression"]
+    assert first["texture_png"] is not None
+    assert second["texture_png"] is None
+    for row in (first, second):
+        assert 0 < row["landmark_error"] < 0.1
+        assert -1 <= row["identity_similarity"] <= 1
+        assert row["judge_similarity"] is not None
+        assert all(np.isfinite(row[f"loss_{name}"]) for name in LOSS_NAMES)
+        assert row["iterations"] == 1
+        render, surface = decode_png(row["render_png"]), decode_photo(row["shape_png"]).image_rgb
+        assert render.shape == (SIDE, SIDE, 4)
+        assert 0.3 < (render[..., 3] > 0).mean() < 1
+        assert surface.shape == (SIDE, SIDE, 3)

@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from ops.errors import ConfigurationError
+from ops.faceworld.canonical import canonical_landmarks
+from ops.files.photo import encode_png
+from ops.fit import preset
+from ops.texture.pca import PcaTexture
+from ops.training.regressor_samples import CROP_PX, SampleSet
+from ops.weights.bundle import ModelBundle, resolve_bundle
+from pipeline.cluster.session import ClusterConfig
+from pipeline.input.planner import PlanConfig
+from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.reconstruct.reconstruction import reconstruct
+from pipeline.stages.stage import run_stage
+from pipeline.tables.schema import ALIGNED, PENDING, Frame, ModelSizes, table_from_frames
+from pipeline.training.regressor_samples import COUNTS_NAME, SampleFits, WriteSamples, sample_input, seed_array
+
+SIZES = ModelSizes(identity=3, expression=2, texture=4)
+LANDMARKS = canonical_landmarks() * (1.0, -1.0) + (150.0, 160.0)
+"""A face of about 150 px in an image of 300."""
+
+
+def counts(folder: Path, shard: int) -> dict[str, int]:
+    return json.loads((folder / f"{shard:05d}" / COUNTS_NAME).read_text())
+
+
+def aligned(name: str, **changes: Any) -> Frame:
+    crop = np.full((CROP_PX, CROP_PX, 4), 255, np.uint8)
+    crop[:, :10, 3] = 0
+    fields: dict[str, Any] = {
+        "image_id": name, "identity_id": name, "uri": name, "shard": 7, "item_id": name, "stem": name,
+        "landmarks_px": LANDMARKS.reshape(-1).tolist(), "crop_from_image": [0.5, 0.0, 1.0, 0.0, 0.5, 2.0],
+        "crop_png": encode_png(crop),
+    }  # fmt: skip
+    return Frame(**(fields | changes))
+
+
+def test_aligned_faces_become_samples_of_which_nothing_is_known(tmp_path: Path) -> None:
+    rows = [aligned("a"), aligned("b", status="rejected", reason="no_face"), aligned("c")]
+    run_stage(WriteSamples(folder=tmp_path, sizes=SIZES), None, table_from_frames(rows, ALIGNED))
+    assert counts(tmp_path, 7) == {"ok": 2, "no_face": 1}
+    samples = SampleSet([tmp_path])
+    assert (len(samples), samples.sizes) == (2, (3, 2))
+    batch = samples.batch([1])
+    assert not bool(torch.isfinite(batch.identity).any() or torch.isfinite(batch.texture).any())
+    expected = (LANDMARKS * 0.5 + (1.0, 2.0)) / CROP_PX
+    torch.testing.assert_close(batch.landmarks[0], torch.from_numpy(expected).float())
+    assert bool(batch.valid[0, :, 10:].all())
+    assert not bool(batch.valid[0, :, :10].any())
+    assert int(batch.seeds) == int(seed_array("c"))
+
+
+def test_a_shard_without_faces_is_counted_and_has_no_samples(tmp_path: Path) -> None:
+    rows = [aligned("a", status="failed", reason="unreadable", crop_png=None)]
+    run_stage(WriteSamples(folder=tmp_path, sizes=SIZES), None, table_from_frames(rows, ALIGNED))
+    assert counts(tmp_path, 7) == {"unreadable": 1}
+    with pytest.raises(ConfigurationError, match="found none"):
+        SampleSet([tmp_path])
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Path:
+    """A run of one shard: a person of two fitted photos, one of which is gone, and a rejected photo."""
+    shard = tmp_path / "run" / "shards" / "00004"
+    shard.mkdir(parents=True)
+    image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    (tmp_path / "here.png").write_bytes(encode_png(image))
+    frames = [
+        {
+            "image_id": name, "identity_id": "p", "uri": str(tmp_path / f"{name}.png"), "frame_index": None,
+            "status": status, "reason": "" if status == "ok" else "no_face",
+            "landmarks_px": LANDMARKS.reshape(-1).tolist(), "expression": [0.25, -0.5],
+            "light": [100.0, 200.0, 1000.0, 0.5, 0.6, 0.7, 0.1, 0.2, 0.3],
+        }
+        for name, status in (("here", "ok"), ("gone", "ok"), ("bad", "rejected"))
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(frames), shard / "frames.parquet")
+    person = {"identity_id": "p", "identity": [1.0, 2.0, 3.0], "texture": [1.0, 0.0, 0.0, 0.0]}
+    pq.write_table(pa.Table.from_pylist([person]), shard / "identities.parquet")
+    (shard / "_SUCCESS.json").write_text("{}")
+    return tmp_path / "run"
+
+
+def test_fitted_photos_become_samples_with_their_parameters(finished_run: Path, tmp_path: Path) -> None:
+    basis = torch.zeros(4, 3, 64, 64)
+    basis[0, 1] = 0.25
+    texture = PcaTexture(mean=torch.full((3, 64, 64), 0.5), basis=basis, uv_layout="any")
+    stage = SampleFits(run=finished_run, folder=tmp_path / "samples", bundle=resolve_bundle("embedded"))
+    run_stage(stage, texture, pa.table({"shard": [4]}, schema=PENDING))
+    assert counts(tmp_path / "samples", 4) == {"ok": 1, "unreadable": 1, "no_face": 1}
+    columns = np.load(tmp_path / "samples" / "00004" / "identity.npy"), np.load(tmp_path / "samples/00004/light.npy")
+    assert columns[0].tolist() == [[1.0, 2.0, 3.0]]
+    np.testing.assert_allclose(columns[1][0], [0.1, 0.2, 1.0, 0.5, 0.6, 0.7, 0.1, 0.2, 0.3], atol=1e-6)
+    albedo = np.load(tmp_path / "samples" / "00004" / "texture.npy")[0]
+    np.testing.assert_allclose(albedo.mean((1, 2)), [0.5, 0.75, 0.5], atol=1e-3)
+    landmarks = np.load(tmp_path / "samples" / "00004" / "landmarks.npy")[0]
+    assert 0 < landmarks[17:].min() < landmarks[17:].max() < 1
+
+
+def test_a_run_of_other_models_is_refused(finished_run: Path, tmp_path: Path) -> None:
+    bundle = resolve_bundle("embedded")
+    other = {"kind": "ict-npz", "sha256": "ab" * 32, "path": "x"}
+    (finished_run / "run.json").write_text(json.dumps({"models": dict(bundle.description()) | {"shape": other}}))
+    with pytest.raises(ConfigurationError, match=r"made with the shape model .*ict-npz"):
+        sample_input(finished_run, tmp_path / "samples", bundle, ClusterConfig(num_gpus=0), lambda line: None)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_photos_and_their_reconstruction_become_the_same_samples(
+    local_ray: Any, embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    cluster = ClusterConfig(num_gpus=0, fit_workers=1)
+    run = tmp_path / "run"
+    fit = preset("default").by("fastganfit")
+    plan = PlanConfig(shard_size=4)
+    reconstruct(ReconstructConfig(input=album, output=run, fit=fit, plan=plan, cluster=cluster), embedded)
+    said: list[str] = []
+    folders = [tmp_path / "of run", tmp_path / "of photos"]
+    for source, folder in zip((run, album), folders, strict=True):
+        assert sample_input(source, folder, embedded, cluster, said.append) == {"ok": 8}
+    known, unknown = (SampleSet([folder]) for folder in folders)
+    fitted, seen = known.batch(range(8)), unknown.batch(range(8))
+    order = [int((fitted.seeds == seed).nonzero()) for seed in seen.seeds]
+    torch.testing.assert_close(fitted.landmarks[order], seen.landmarks, atol=1e-5, rtol=0)
+    torch.testing.assert_close(fitted.images[order], seen.images, atol=1e-6, rtol=0)
+    assert all(bool(torch.isfinite(value).all()) for value in fitted)
+    assert not bool(torch.isfinite(seen.identity).any())
+
+    said.clear()
+    sample_input(album, folders[1], embedded, cluster, said.append)
+    assert said == [f"samples of {album}: 8 ok"], "nothing is sampled twice"
