@@ -28,7 +28,7 @@ from jobs.command import BAD_INPUT, OK, PRESET_HELP, say
 from ops.errors import ConfigurationError, GanfitError
 from ops.fit.config import FitConfig, Method, preset
 from ops.weights.bundle import built_in_bundles, resolve_bundle
-from pipeline.cluster.session import ClusterConfig, submission_id
+from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout
 from pipeline.input.planner import PlanConfig
 from pipeline.reconstruct.config import ReconstructConfig
@@ -37,6 +37,7 @@ from pipeline.reconstruct.reconstruction import reconstruct
 from pipeline.run.summary import table_text
 from pipeline.stages.detection import DetectionConfig
 from pipeline.stages.writing import MeshFormat
+from pipeline.storage.submitted_job import submission_id
 from pipeline.tables.logs import log_event, log_to_stderr
 
 

@@ -15,8 +15,8 @@ from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import Person, sample_person
 from ops.faceworld.scenes import FacePlace, SceneSettings, render_scene
+from ops.faceworld.shape import faceworld_canonical_map
 from ops.files.tensor_file import read_tensor_file, write_tensor_file
-from ops.texture.procedural import canvas_for
 
 TEXTURE_PX = 512
 JPEG_QUALITY = 92
@@ -55,7 +55,7 @@ def write_album(model: MorphableModel, folder: Path, truth: Path, settings: Albu
         return known
     for stale in folder.glob("person_*/photo_*.jpg"):
         stale.unlink()
-    painter = AlbedoPainter(canvas_for(model, TEXTURE_PX))
+    painter = AlbedoPainter(faceworld_canonical_map(TEXTURE_PX))
     people: list[Person] = []
     for number in range(settings.people):
         person = sample_person(model, painter, (settings.seed, number))

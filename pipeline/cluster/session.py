@@ -1,7 +1,6 @@
 """Starting Ray or joining it, and refusing at once what it could never schedule."""
 
 import dataclasses
-import json
 import logging
 import math
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 from ops.errors import ConfigurationError
 from pipeline.stages.stage import Placement
+from pipeline.storage.submitted_job import in_submitted_job
 
 PREPARE_CPUS = 0.5
 """Logical CPUs of a worker that reads, detects and aligns: it waits for the fit most of the time."""
@@ -25,7 +25,6 @@ LEAST_FIT_CPUS = 0.25
 BYTES_A_WORKER = 2 << 30
 """Memory to allow for a fit worker on the CPU."""
 _CHECKOUT = Path(__file__).parents[2]
-_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it for what `ray job submit` starts."""
 
 
@@ -158,16 +157,6 @@ def _wait_for_workers(ray: Any, fit: Placement, timeout_s: float) -> int:
     for place in places:
         ray.kill(place)
     return len(ready)
-
-
-def in_submitted_job() -> bool:
-    """Whether `ray job submit` started this process, in a copy of the working directory that does not last."""
-    return _JOB_VARIABLE in os.environ
-
-
-def submission_id() -> str:
-    """The id under which `ray job submit` started this process; empty where something else did."""
-    return json.loads(os.environ.get(_JOB_VARIABLE, "{}")).get("metadata", {}).get("job_submission_id", "")
 
 
 def _workers_code() -> dict[str, Any]:

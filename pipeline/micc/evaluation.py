@@ -20,7 +20,6 @@ from evaluation.template import StoredTemplate, load_template
 from ops.errors import ConfigurationError, GanfitError
 from ops.geometry.mesh import Mesh, read_mesh
 from pipeline.cluster.item_tasks import Row, TaskConfig, checksum_of, open_run, run_items, source_checksum
-from pipeline.cluster.session import submission_id
 from pipeline.micc.reconstruction_files import Reconstruction, ReconstructionSet
 from pipeline.micc.registration import SYNTHETIC, TEMPLATE_FILE, template_checksum
 from pipeline.micc.registration import TABLE_FILE as REGISTRATIONS_FILE
@@ -28,6 +27,7 @@ from pipeline.micc.schema import PAIRS, REGISTRATIONS, MiccReason, reason_of, wr
 from pipeline.run.record import RUN_FILE, Fingerprint, read_record
 from pipeline.storage.lease import lease
 from pipeline.storage.store import open_output
+from pipeline.storage.submitted_job import submission_id
 from pipeline.tables.schema import Status
 
 PAIRS_FILE = "pairs.parquet"

@@ -17,12 +17,12 @@ from ops.geometry.mesh import Mesh, read_mesh, write_ply
 from ops.registration.register import Registration, RegistrationConfig, Template, register_scan
 from ops.registration.solver import Status as SolverStatus
 from pipeline.cluster.item_tasks import Row, TaskConfig, checksum_of, open_run, run_items, source_checksum
-from pipeline.cluster.session import submission_id
 from pipeline.micc.schema import REGISTRATIONS, MiccReason, reason_of, write_rows
 from pipeline.micc.synthetic import is_synthetic
 from pipeline.run.record import Fingerprint, read_record
 from pipeline.storage.lease import lease
 from pipeline.storage.store import open_output
+from pipeline.storage.submitted_job import submission_id
 from pipeline.tables.schema import Status
 
 TABLE_FILE = "registrations.parquet"

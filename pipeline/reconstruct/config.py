@@ -9,12 +9,13 @@ from typing import Any
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
 from ops.weights.bundle import ModelBundle
-from pipeline.cluster.session import ClusterConfig, submission_id
+from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout
 from pipeline.input.planner import PlanConfig
 from pipeline.stages.detection import DetectionConfig
 from pipeline.stages.writing import MESH_WRITERS, MeshFormat
 from pipeline.storage.store import Storage, open_output
+from pipeline.storage.submitted_job import submission_id
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ from ops.files.filesystems import (
     resolve,
     s3_options,
 )
-from pipeline.cluster.session import in_submitted_job
+from pipeline.storage.submitted_job import in_submitted_job
 
 R = TypeVar("R")
 SETTLE_S = 2.0

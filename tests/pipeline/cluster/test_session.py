@@ -11,9 +11,7 @@ from pipeline.cluster.session import (
     ClusterConfig,
     check_fits,
     cluster_pools,
-    in_submitted_job,
     plan_pools,
-    submission_id,
 )
 from pipeline.stages.stage import Placement
 
@@ -68,12 +66,6 @@ def test_what_could_never_be_scheduled_is_refused(config: ClusterConfig, words: 
 def test_settings_without_sense_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="at least"):
         ClusterConfig(**settings)
-
-
-def test_a_process_of_its_own_is_no_submitted_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (in_submitted_job(), submission_id()) == (False, "")
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "nightly"}}')
-    assert (in_submitted_job(), submission_id()) == (True, "nightly")
 
 
 @pytest.mark.ray
