@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from ops.errors import OutputError
+from pipeline.cluster import execution
 from pipeline.cluster.execution import NodesLostError, NodeWatch, _failures_of_stages
-from pipeline.cluster.session import Pools, execution
+from pipeline.cluster.session import Pools
 from pipeline.run.shards import ShardSummary
 from pipeline.stages.stage import Placement, StageFailure
 from pipeline.storage.lease import LeaseLostError
