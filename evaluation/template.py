@@ -116,4 +116,4 @@ def load_template(path: Path) -> StoredTemplate:
                 model_vertices=stored["model_vertices"].astype(np.int64),
             )
     except (OSError, ValueError, KeyError, GanfitError) as error:
-        raise ConfigurationError(f"{path}: expected a template written by jobs.register_micc ({error})") from error
+        raise ConfigurationError(f"{path}: expected a template written by ganfit register-micc ({error})") from error

@@ -1,20 +1,21 @@
 """Lists, verifies and downloads model files.
 
-    python -m jobs.assets list
-    python -m jobs.assets verify [NAME ...]
-    python -m jobs.assets fetch [NAME ...]
+    ganfit assets list
+    ganfit assets verify [NAME ...]
+    ganfit assets fetch [NAME ...]
 
-Files live in the folder given by --models-dir, or by $GANFIT_MODELS, or else in the user's cache. Without names,
+Files live in the folder given by --model-dir, or by $GANFIT_MODELS, or else in the user's cache. Without names,
 `verify` checks the files of the built-in bundle `ict` and every other known file that is present; `fetch` gets the
 files of that bundle. Exit code 0: all as it should be; 1: something is missing, altered or cannot be fetched.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status
+from jsonargparse import Namespace
+
+from jobs.command import MODEL_DIR_HELP, Command, CommandParser
 from ops.errors import ModelFileError
 from ops.weights.fetch import fetch
 from ops.weights.registry import (
@@ -31,35 +32,21 @@ DEFAULT_NAMES = ("ict_facekit_face", "arcface_mobilefacenet", "scrfd_500m", "pfl
 """The files of the bundle `ict`."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
-    model_dir = resolve_model_dir(options.models_dir)
-    if options.command == "list":
+def _run(options: Namespace) -> int:
+    model_dir = resolve_model_dir(options.model_dir)
+    if options.action == "list":
         return _list(model_dir)
     items = [known_file(name) for name in options.names]
-    if options.command == "verify":
+    if options.action == "verify":
         return _verify(items, model_dir)
     return _fetch(items or [known_file(name) for name in DEFAULT_NAMES], model_dir)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("assets", __doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command, what in (
-        ("list", "every known model file: licence, source, where it lies, whether it is in order"),
-        ("verify", "check files against their registered sha256"),
-        ("fetch", "download files, or say how to obtain those without a public address"),
-    ):
-        sub = commands.add_parser(command, help=what, description=what)
-        sub.add_argument("--models-dir", type=Path, default=None, metavar="DIR", help="folder of the model files")
-        if command != "list":
-            sub.add_argument("names", nargs="*", metavar="NAME", help="names as `list` shows them")
-    return parser
+def _declare(parser: CommandParser) -> None:
+    add = parser.add_argument
+    add("action", choices=["list", "verify", "fetch"], help="list: licence, source and state of every known file")
+    add("names", nargs="*", metavar="NAME", help="names as `list` shows them")
+    add("--model-dir", type=Path, help=MODEL_DIR_HELP)
 
 
 def _list(model_dir: Path) -> int:
@@ -111,6 +98,8 @@ def _fetch(items: Sequence[ModelFile], model_dir: Path) -> int:
             code = 1
     return code
 
+
+main = Command("assets", __doc__, _declare, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,11 +1,12 @@
-"""Estimates the camera-and-light prior from a folder of 300W-LP or 300W-3D parameter files."""
+"""Estimate the camera-and-light prior from a folder of 300W-LP or 300W-3D parameter files."""
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser, refuse
 from ops.errors import InputError
 from ops.face.prior import CameraLightPrior, ClippedNormal, save_prior
 from ops.face.prior_estimation import ImageParameters, estimate_prior, read_image_parameters
@@ -22,14 +23,7 @@ Exit status: 0 written, 1 nothing usable or wrong arguments.
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _estimate(options.input, options.output, options.expression_sigma))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("estimate_prior", __doc__, NOTES)
+def _declare(parser: CommandParser) -> None:
     parser.add_argument(
         "--input", type=Path, required=True, help="folder searched, with its sub-folders, for .mat files"
     )
@@ -39,13 +33,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help=".mat with sigma_exp, the standard deviations of the 29 expression modes (Model_Exp.mat)",
     )
-    return parser
 
 
-def _estimate(folder: Path, output: Path, sigma_file: Path | None) -> int:
+def _estimate(options: Namespace) -> int:
+    folder, output, sigma_file = options.input, options.output, options.expression_sigma
     if not folder.is_dir():
-        print(f"error: no folder at {folder}", file=sys.stderr)
-        return 1
+        return refuse(f"no folder at {folder}")
     sigma = None if sigma_file is None else read_mode_deviations(sigma_file, 29)
     images, skipped, examples = _read(folder)
     print(f"read     {len(images)} images")
@@ -53,12 +46,10 @@ def _estimate(folder: Path, output: Path, sigma_file: Path | None) -> int:
     for reason, count in skipped.most_common():
         print(f"  {count:7d}  {reason}, for instance {examples[reason]}")
     if not images:
-        print(
-            f"error: no usable file under {folder}: expected .mat files with Pose_Para, Illum_Para, Color_Para and "
-            "Exp_Para, as 300W-LP and 300W-3D have them",
-            file=sys.stderr,
+        return refuse(
+            f"no usable file under {folder}: expected .mat files with Pose_Para, Illum_Para, Color_Para and Exp_Para, "
+            "as 300W-LP and 300W-3D have them"
         )
-        return 1
     prior = estimate_prior(images, sigma)
     output.parent.mkdir(parents=True, exist_ok=True)
     save_prior(prior, output)
@@ -98,6 +89,8 @@ def _table(prior: CameraLightPrior) -> list[str]:
         f"expression N(0, {prior.expression_sd:.3f})",
     ]
 
+
+main = Command("estimate-prior", __doc__, _declare, _estimate, NOTES)
 
 if __name__ == "__main__":
     sys.exit(main())

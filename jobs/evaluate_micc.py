@@ -1,8 +1,8 @@
 """Measure reconstructions against registered MICC Florence scans and print the benchmark's table.
 
-    python -m jobs.evaluate_micc --registered REG --reconstructions RUN --protocol ganfit-code --output DIR
+    ganfit evaluate-micc --registered REG --reconstructions RUN --protocol ganfit-code --output DIR
 
-takes the output of jobs.register_micc and either a run of jobs.reconstruct whose identities are called
+takes the output of ganfit register-micc and either a run of ganfit reconstruct whose identities are called
 subject_NN/<Setting>, or any folder of meshes laid out as subject_NN/<Setting>.obj (or .ply, .glb) with the settings
 Indoor-Cooperative, PTZ-Indoor and PTZ-Outdoor. It writes pairs.parquet (one row a subject, setting and scan, with the
 reason where there is no figure), table.txt and table.json.
@@ -14,25 +14,19 @@ Exit status: 0 when every pair is accounted for, 1 for bad input or configuratio
 command again to continue).
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from evaluation.protocols import Protocol
-from jobs.command import command_parser, exit_status, say
+from jobs.command import Command, CommandParser, say
 from pipeline.cluster.item_tasks import TaskConfig
 from pipeline.micc.evaluation import Against, EvaluateConfig, Unit, evaluate
 from pipeline.micc.reconstruction_files import open_reconstructions
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> None:
+def _run(options: Namespace) -> None:
     protocol = Protocol(options.protocol)
     reconstructions = open_reconstructions(options.reconstructions)
     authors_unit = protocol is Protocol.GANFIT_CODE and not reconstructions.is_run
@@ -53,17 +47,16 @@ def _run(options: argparse.Namespace) -> None:
     print(f"\nwritten to {options.output}: pairs.parquet, table.txt, table.json")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("evaluate_micc", __doc__)
+def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
-    add("--registered", type=Path, required=True, help="output of jobs.register_micc")
-    add("--reconstructions", type=Path, required=True, help="a run of jobs.reconstruct, or a folder of meshes")
+    add("--registered", type=Path, required=True, help="output of ganfit register-micc")
+    add("--reconstructions", type=Path, required=True, help="a run of ganfit reconstruct, or a folder of meshes")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add(
         "--protocol",
         choices=[protocol.value for protocol in Protocol],
         default=Protocol.GANFIT_CODE.value,
-        help="how is measured; a table holds one protocol (default: %(default)s)",
+        help="how is measured; a table holds one protocol",
     )
     add(
         "--unit",
@@ -81,8 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--method", help="name in the table; default: the folder's")
     add("--workers", type=int, help="tasks at a time; default: one a CPU; 0: in this process, without Ray")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
-    return parser
 
+
+main = Command("evaluate-micc", __doc__, _declare, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

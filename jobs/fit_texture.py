@@ -1,7 +1,7 @@
 """Measure what texture models can express: fit each to held-out UV maps and compare.
 
-    python -m jobs.make_synthetic --layout uv --maps 100 --side 256 --seed 99 --output held-out
-    python -m jobs.fit_texture --maps held-out --texture gan/generator.safetensors --pca-maps uv-maps --output fits
+    ganfit make-synthetic --layout uv --maps 100 --side 256 --seed 99 --output held-out
+    ganfit fit-texture --maps held-out --texture gan/generator.safetensors --pca-maps uv-maps --output fits
 
 For every map the latent vector with the least mean absolute difference is sought, alike for every model. --texture
 names generators and PCA textures in their files, --pca-maps adds a PCA of as many modes as the first model has latent
@@ -11,40 +11,31 @@ energy explained in the top two octaves), values.json and grid.png (truth, then 
 Exit status: 0 when done, 1 for bad input, 2 when interrupted.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status, say
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser, say
 from ops.errors import ConfigurationError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if min(options.count, options.steps, options.batch) < 1:
-        parser.error("expected at least one map, step and map of a batch")
-    return exit_status(lambda: _compare(options))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("fit_texture", __doc__)
+def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--maps", type=Path, required=True, help="held-out maps: a folder, or a Parquet file with column uri")
     add("--texture", type=Path, nargs="+", required=True, help="files of generators and PCA textures")
     add("--pca-maps", type=Path, help="maps to fit a PCA of equal latent size to")
     add("--output", type=Path, required=True, help="folder of the table and the pictures")
     add("--side", type=int, help="level to compare at (default: the first model's largest)")
-    add("--count", type=int, default=32, help="held-out maps (default: %(default)s)")
-    add("--steps", type=int, default=300, help="iterations of a fit (default: %(default)s)")
-    add("--batch", type=int, default=4, help="maps fitted together (default: %(default)s)")
+    add("--count", type=int, default=32, help="held-out maps")
+    add("--steps", type=int, default=300, help="iterations of a fit")
+    add("--batch", type=int, default=4, help="maps fitted together")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
-    return parser
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(options: Namespace) -> None:
+    if min(options.count, options.steps, options.batch) < 1:
+        raise ConfigurationError("expected --count, --steps and --batch of at least 1")
     from ops.texture.interface import TextureModel
     from ops.texture.texture_file import load_texture_file
     from pipeline.training.texture_comparison import (
@@ -80,6 +71,8 @@ def _compare(options: argparse.Namespace) -> None:
     compare_textures(models, truth, settings, options.output, say)
     print((options.output / TABLE_FILE).read_text(encoding="utf-8"), end="")
 
+
+main = Command("fit-texture", __doc__, _declare, _compare)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,10 +1,11 @@
-"""Converts a published morphable model into this project's file format and prints what it holds."""
+"""Convert a published morphable model into this project's file format and print what it holds."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser
 from ops.errors import ConfigurationError
 from ops.face.morphable_model import MorphableModel, save_morphable_model
 from ops.importers.bfm import import_bfm2009, import_bfm2017
@@ -27,13 +28,7 @@ coordinates gets the layout cylindrical-v1. Exit status: 0 done, 1 the input can
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _convert(options))
-
-
-def _convert(options: argparse.Namespace) -> None:
+def _convert(options: Namespace) -> None:
     _refuse_unused(options)
     model = _import(options)
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +37,7 @@ def _convert(options: argparse.Namespace) -> None:
     print(f"written to  {options.output}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("import_model", __doc__, KINDS)
+def _declare(parser: CommandParser) -> None:
     parser.add_argument("kind", choices=("ict", "bfm2009", "bfm2017", "lsfm", "flame"), help="which model it is")
     parser.add_argument("--input", type=Path, required=True, help="the published file or folder")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
@@ -64,10 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help=".mat with trimIndex: the vertices of the model that the expression basis covers (BFM_exp_idx.mat)",
     )
-    return parser
 
 
-def _refuse_unused(options: argparse.Namespace) -> None:
+def _refuse_unused(options: Namespace) -> None:
     unused: list[str] = []
     if options.kind == "ict" and options.landmarks:
         unused.append("--landmarks")
@@ -80,7 +73,7 @@ def _refuse_unused(options: argparse.Namespace) -> None:
         raise ConfigurationError(f"{options.kind} has no use for {', '.join(unused)}")
 
 
-def _import(options: argparse.Namespace) -> MorphableModel:
+def _import(options: Namespace) -> MorphableModel:
     expression = None
     if options.expression:
         expression = ExpressionFiles(
@@ -98,6 +91,8 @@ def _import(options: argparse.Namespace) -> MorphableModel:
         case _:
             return import_flame(options.input, options.landmarks)
 
+
+main = Command("import-model", __doc__, _declare, _convert, KINDS)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,6 @@
 """Converts a TensorFlow pickle of Progressive Growing of GANs, such as TBGAN's, into this project's texture format.
 
-    python -m jobs.import_texture --input network-final.pkl --output tbgan.safetensors --uv-layout LAYOUT --licence TEXT
+    ganfit import-texture --input network-final.pkl --output tbgan.safetensors --uv-layout LAYOUT --licence TEXT
 
 The pickle is read without executing anything in it. Of TBGAN's nine channels (texture, shape, normals) a file without
 branches keeps all, of which the first three are drawn; of one with branches the texture's is kept. The UV layout is the
@@ -10,27 +10,15 @@ to the largest one. Name the result in a bundle as `texture: {kind: gan, path: .
 Exit status: 0 done, 1 the input cannot be used.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = command_parser("import_texture", __doc__)
-    add = parser.add_argument
-    add("--input", type=Path, required=True, help="the pickle")
-    add("--output", type=Path, required=True, help="the .safetensors file to write")
-    add("--uv-layout", required=True, help="identifier of the UV layout, as in the shape model")
-    add("--licence", required=True, help="licence under which you have the weights; kept in the file")
-    options = parser.parse_args(arguments)
-    return exit_status(lambda: _convert(options))
-
-
-def _convert(options: argparse.Namespace) -> None:
+def _convert(options: Namespace) -> None:
     from ops.importers.progressive_gan import import_progressive_gan
     from ops.texture.gan_texture import calibrate_levels, save_gan_texture
 
@@ -43,6 +31,16 @@ def _convert(options: argparse.Namespace) -> None:
         f"{options.output.stat().st_size / 1e6:.1f} MB"
     )
 
+
+def _declare(parser: CommandParser) -> None:
+    add = parser.add_argument
+    add("--input", type=Path, required=True, help="the pickle")
+    add("--output", type=Path, required=True, help="the .safetensors file to write")
+    add("--uv-layout", required=True, help="identifier of the UV layout, as in the shape model")
+    add("--licence", required=True, help="licence under which you have the weights; kept in the file")
+
+
+main = Command("import-texture", __doc__, _declare, _convert)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -37,7 +37,7 @@ def interruptible() -> Generator[None]:
 
 def say_how_to_continue() -> None:
     """One line on standard error."""
-    print("interrupted: finished shards are kept, the same command continues from them", file=sys.stderr, flush=True)
+    print("interrupted: what is finished is kept, the same command continues from it", file=sys.stderr, flush=True)
 
 
 def _end_soon(number: int, frame: FrameType | None) -> None:

@@ -1,10 +1,11 @@
-"""Builds the procedural PCA texture of a bundle's shape model and writes it as one file."""
+"""Build the procedural PCA texture of a bundle's shape model and write it as one file."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser
 
 NOTES = """
 Runs build this texture by themselves the first time a bundle with `texture: {kind: procedural-pca}` is used, and keep
@@ -15,29 +16,19 @@ Exit status: 0 written, 1 wrong arguments or missing model files.
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _make(options))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("make_texture", __doc__, NOTES)
-    parser.add_argument(
-        "--models", default="ict", help="bundle name or YAML file whose shape is painted (default: ict)"
-    )
+def _declare(parser: CommandParser) -> None:
+    parser.add_argument("--models", default="ict", help="bundle name or YAML file whose shape is painted")
     parser.add_argument(
         "--model-dir", type=Path, help="folder of the model files (default: $GANFIT_MODELS or the cache)"
     )
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--resolution", type=int, default=256, help="side in texels (default: 256)")
-    parser.add_argument("--modes", type=int, default=100, help="number of modes (default: 100)")
-    parser.add_argument("--samples", type=int, default=1200, help="number of painted faces (default: 1200)")
-    parser.add_argument("--seed", type=int, default=0, help="of the painted faces (default: 0)")
-    return parser
+    parser.add_argument("--resolution", type=int, default=256, help="side in texels")
+    parser.add_argument("--modes", type=int, default=100, help="number of modes")
+    parser.add_argument("--samples", type=int, default=1200, help="number of painted faces")
+    parser.add_argument("--seed", type=int, default=0, help="of the painted faces")
 
 
-def _make(options: argparse.Namespace) -> None:
+def _make(options: Namespace) -> None:
     from dataclasses import replace
 
     from ops.texture.pca import save_pca_texture
@@ -60,6 +51,8 @@ def _make(options: argparse.Namespace) -> None:
         f"{options.output.stat().st_size / 1e6:.1f} MB"
     )
 
+
+main = Command("make-texture", __doc__, _declare, _make, NOTES)
 
 if __name__ == "__main__":
     sys.exit(main())

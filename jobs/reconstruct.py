@@ -1,31 +1,30 @@
 """Reconstruct a folder of face photos and videos in 3D.
 
-    python -m jobs.reconstruct --input PHOTOS --output OUT
+    ganfit reconstruct PHOTOS OUT
 
 writes, per person, a textured mesh and the fitted coefficients, and per image the camera, the light, the expression and
-how well the render matches, as Parquet; a contact sheet a shard shows input and reconstruction side by side. Work is
-committed shard by shard: after an interruption the same command continues where it stopped.
+how well the render matches, as Parquet. Work is committed shard by shard: after an interruption the same command
+continues where it stopped.
 
 Exit status: 0 when every input file is accounted for, 1 for bad input or configuration, 2 when interrupted (run the
 same command again to continue).
 """
 
-from jobs.interruption import INTERRUPTED, end_at_once_when_interrupted, interruptible, say_how_to_continue
+from jobs.interruption import end_at_once_when_interrupted
 
 if __name__ == "__main__":
     end_at_once_when_interrupted()  # the imports below take seconds
 
 import dataclasses
 import sys
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import get_args
 
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ActionConfigFile, Namespace
 
-from jobs.command import BAD_INPUT, OK, PRESET_HELP, say
-from ops.errors import ConfigurationError, GanfitError
+from jobs.command import MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse, say
+from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, Method, preset
 from ops.weights.bundle import built_in_bundles, resolve_bundle
 from pipeline.cluster.session import ClusterConfig
@@ -41,26 +40,7 @@ from pipeline.storage.submitted_job import submission_id
 from pipeline.tables.logs import log_event, log_to_stderr
 
 
-class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Keeps the paragraphs of the description."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    try:
-        with interruptible():
-            return _run(arguments)
-    except ArgumentError as error:
-        return _refuse(f"{error}\nSee python -m jobs.reconstruct --help")
-    except GanfitError as error:
-        return _refuse(str(error))
-    except KeyboardInterrupt:
-        say_how_to_continue()
-        return INTERRUPTED
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    options = _parse(arguments)
+def _run(options: Namespace) -> int:
     bundle = resolve_bundle(options.models, options.model_dir)
     config = _config(options)
     if options.dry_run:
@@ -69,128 +49,104 @@ def _run(arguments: Sequence[str] | None) -> int:
     summary = reconstruct(config, bundle, say if options.log_format == "text" else _log())
     print()
     print(table_text(summary))
-    return OK if summary.complete else _refuse("not every input file is accounted for: run the same command again")
+    return OK if summary.complete else refuse("not every input file is accounted for: run the same command again")
 
 
-def _parse(arguments: Sequence[str] | None) -> Namespace:
+def _parse(command: Command, arguments: Sequence[str] | None) -> Namespace:
     """The options; the fit's defaults are those of the preset that is named among them."""
-    options = _parser("default").parse_args(arguments)
-    return options if options.preset == "default" else _parser(options.preset).parse_args(arguments)
+    parser = command.parser()
+    options = parser.parse_args(arguments)
+    if options.preset != "default":
+        _start_from(parser, options.preset)
+        options = parser.parse_args(arguments)
+    return parser.instantiate(options)
 
 
-def _parser(preset_name: str) -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="python -m jobs.reconstruct",
-        usage="%(prog)s --input PATH --output DIR [options]",
-        description=__doc__,
-        formatter_class=_HelpFormatter,
-        exit_on_error=False,
-    )
+def _start_from(parser: CommandParser, preset_name: str) -> None:
+    parser.set_defaults({"fit": dataclasses.asdict(preset(preset_name))})
+
+
+def _declare(parser: CommandParser) -> None:
+    parser.add_argument("photos", nargs="?", metavar="PHOTOS", help="the same as --input")
+    parser.add_argument("out", nargs="?", metavar="OUT", help="the same as --output")
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
-    _add_content_options(parser)
-    _add_machine_options(parser)
+    _declare_content(parser)
+    parser.add_class_arguments(PlanConfig, help="how the input is divided")
+    _declare_run(parser)
+    parser.add_class_arguments(ClusterConfig, help="where it runs and how wide: no part of what is computed")
     parser.add_class_arguments(DetectionConfig, "detection", help="which faces are accepted")
     parser.add_class_arguments(FitConfig, "fit", help="the fit, on top of the preset")
-    parser.set_defaults({"fit": dataclasses.asdict(preset(preset_name))})
-    return parser
+    _start_from(parser, "default")
 
 
-def _add_content_options(parser: ArgumentParser) -> None:
+def _declare_content(parser: CommandParser) -> None:
     """What is reconstructed, with which models, into which files."""
-    plan = PlanConfig()
-    parser.add_argument("--input", required=True, help="a folder, photo, clip or Parquet manifest: a path, or s3://...")
-    parser.add_argument("--output", required=True, help="a new folder, or an earlier run's to continue: path or URI")
-    _add(
-        parser,
-        "layout",
-        Layout,
-        "auto",
-        "images, videos, mixed: every file is a person of its own. identity-folders: a person a sub-folder. "
+    add = parser.add_argument
+    add("--input", help="a folder, photo, clip or Parquet manifest: a path, or s3://...")
+    add("--output", help="a new folder, or an earlier run's to continue: path or URI")
+    add(
+        "--layout",
+        choices=get_args(Layout),
+        default="auto",
+        help="images, videos, mixed: every file is a person of its own. identity-folders: one sub-folder per person. "
         "manifest: a Parquet file with columns uri and optionally identity_id and kind (image, video). "
         "micc: the MICC Florence data set, every clip an identity subject_NN/<Setting>. "
         "auto: a manifest for a .parquet file, identity-folders where files lie in sub-folders only, else mixed",
     )
     bundles = ", ".join(built_in_bundles())
-    _add(parser, "models", str, "ict", f"a bundle ({bundles}) or the YAML file of your own")
-    _add(parser, "model_dir", str | None, None, "folder or URI of model files; default: $GANFIT_MODELS, else a cache")
-    _add(parser, "preset", str, "default", PRESET_HELP)
-    _add(
-        parser,
-        "method",
-        Method,
-        "ganfit",
-        "ganfit: landmarks, then optimisation. fastganfit: the regressor's answer alone, milliseconds a face. "
+    add("--models", default="ict", help=f"a bundle ({bundles}) or the YAML file of your own")
+    add("--model-dir", help=MODEL_DIR_HELP)
+    add("--preset", default="default", help=PRESET_HELP)
+    add(
+        "--method",
+        choices=get_args(Method),
+        default="ganfit",
+        help="ganfit: landmarks, then optimisation. fastganfit: the regressor's answer alone, milliseconds per face. "
         "ganfit++: optimisation from the regressor's answer; it needs fewer --fit.steps. "
         "The last two need a bundle with a regressor",
     )
-    _add(parser, "limit", int | None, plan.limit, "use the first so many persons only")
-    _add(parser, "frames", int, plan.frames, "frames drawn uniformly from every clip")
-    _add(parser, "max_images", int, plan.max_images, "images used of one person; the others are rejected as surplus")
-    _add(
-        parser,
-        "since",
-        str | None,
-        None,
-        "use only people with a new or changed file modified since then, such as 2026-11-21 or 2026-11-21T06:00+01:00",
+    add(
+        "--since",
+        help="use only people with a new or changed file modified since then, such as 2026-11-21 or "
+        "2026-11-21T06:00+01:00",
     )
-    _add(parser, "shard_size", int, plan.shard_size, "images a shard: the unit of a commit")
     formats = ", ".join(get_args(MeshFormat))
-    _add(parser, "mesh_formats", str, "glb", f"files written for every person, comma separated out of {formats}")
+    add("--mesh-formats", default="glb", help=f"files written for every person, comma separated out of {formats}")
 
 
-def _add_machine_options(parser: ArgumentParser) -> None:
-    """Where it runs and how wide: no part of what is computed."""
-    cluster = ClusterConfig()
-    _add(parser, "num_gpus", int | None, cluster.num_gpus, "GPUs to use; default: all there are; 0 fits on the CPU")
-    _add(parser, "fit_workers", int | None, cluster.fit_workers, "processes that fit; default: one a GPU or a core")
-    _add(parser, "prepare_workers", int | None, cluster.prepare_workers, "processes that read and detect; default: few")
-    _add(parser, "fit_batch", int | None, cluster.fit_batch, "images fitted together; default: 32 on a GPU, 8 without")
-    _add(parser, "address", str | None, cluster.address, "Ray cluster; default: $RAY_ADDRESS, else this machine alone")
-    _add(
-        parser,
-        "node_timeout_s",
-        float,
-        cluster.node_timeout_s,
-        "wait so long for machines the cluster starts on demand",
+def _declare_run(parser: CommandParser) -> None:
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="say what would be done and how long it may take")
+    add("--submission-id", help="name of this run; default: that of ray job submit")
+    add("--clip-timeout-s", type=float, default=600.0, help="seconds a clip may take to decode; then it fails")
+    add(
+        "--log-format",
+        choices=["text", "json"],
+        default="text",
+        help="progress as text on standard output or as JSON lines on standard error",
     )
-    _add(parser, "submission_id", str | None, None, "name of this run; default: that of ray job submit")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it may take")
-    _add(parser, "stall_timeout_s", float, cluster.stall_timeout_s, "end a run in which no shard moves for so long")
-    _add(parser, "clip_timeout_s", float, 600.0, "seconds a clip may take to decode; a longer one fails as timeout")
-    _add(
-        parser,
-        "log_format",
-        Literal["text", "json"],
-        "text",
-        "progress as text on standard output or as JSON lines on standard error",
-    )
-    _add(parser, "dashboard", bool, cluster.dashboard, "start Ray's dashboard, reachable from this machine only")
-
-
-def _add(parser: ArgumentParser, name: str, kind: Any, default: Any, text: str) -> None:
-    """An option spelled with dashes; in YAML files, and if one likes here too, with underscores."""
-    spellings = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
-    parser.add_argument(*spellings, dest=name, type=kind, default=default, help=text)
 
 
 def _config(options: Namespace) -> ReconstructConfig:
-    classes: Any = _parser(options.preset).instantiate(options)
-    named = {field.name for field in dataclasses.fields(ClusterConfig)}
+    cluster, plan = ([field.name for field in dataclasses.fields(kind)] for kind in (ClusterConfig, PlanConfig))
+    source, output = options.input or options.photos, options.output or options.out
+    if not source or not output:
+        raise ConfigurationError("expected an input and an output: ganfit reconstruct PHOTOS OUT")
+    if (options.input and options.out is None and options.photos) or (options.input and options.output and options.out):
+        raise ConfigurationError("expected the input and the output once, got some twice")
     return ReconstructConfig(
-        input=options.input,
-        output=options.output,
+        input=source,
+        output=output,
         layout=options.layout,
         preset=options.preset,
-        plan=PlanConfig(
-            shard_size=options.shard_size, frames=options.frames, max_images=options.max_images, limit=options.limit
-        ),
-        detection=classes.detection,
-        fit=classes.fit.by(options.method),
+        plan=PlanConfig(**{name: options[name] for name in plan}),
+        detection=options.detection,
+        fit=options.fit.by(options.method),
         mesh_formats=tuple(part for part in options.mesh_formats.split(",") if part),
         clip_timeout_s=options.clip_timeout_s,
         since=_moment(options.since),
         submission_id=submission_id() if options.submission_id is None else options.submission_id,
-        cluster=ClusterConfig(**{name: options[name] for name in named}),
+        cluster=ClusterConfig(**{name: options[name] for name in cluster}),
     )
 
 
@@ -210,10 +166,7 @@ def _log() -> Callable[[str], None]:
     return lambda line: log_event("progress", line=line)
 
 
-def _refuse(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return BAD_INPUT
-
+main = Command("reconstruct", __doc__, _declare, _run, usage="PHOTOS OUT [options]", parse=_parse)
 
 if __name__ == "__main__":
     sys.exit(main())

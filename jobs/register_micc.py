@@ -1,6 +1,6 @@
 """Register the MICC Florence scans: deform a template face onto every annotated frontal scan.
 
-    python -m jobs.register_micc --data MICC --landmarks LJSON_DIR --output REG
+    ganfit register-micc --data MICC --landmarks LJSON_DIR --output REG
 
 writes, per scan, the registered template and the cleaned scan as PLY (millimetres, in the scan's frame) and a row of
 registrations.parquet with figures of quality, or the reason why there is none. After an interruption the same command
@@ -10,25 +10,19 @@ Exit status: 0 when every scan is accounted for, 1 for bad input or configuratio
 command again to continue).
 """
 
-import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status, say
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser, say
 from pipeline.cluster.item_tasks import TaskConfig
 from pipeline.micc.registration import RegisterConfig, register
 from pipeline.micc.template_source import open_template
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> None:
+def _run(options: Namespace) -> None:
     template = open_template(options.template, options.template_landmarks, options.model_dir)
     config = RegisterConfig(
         data=options.data,
@@ -48,8 +42,7 @@ def _run(options: argparse.Namespace) -> None:
     print(f"written to {options.output}: registrations.parquet, template.npz, items/")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("register_micc", __doc__)
+def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with subject_01, subject_02, ...")
     add("--landmarks", type=Path, help="folder of LJSON annotations; default: anywhere below --data")
@@ -64,8 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
     add("--workers", type=int, help="scans at a time; default: one a CPU; 0: in this process, without Ray")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
-    return parser
 
+
+main = Command("register-micc", __doc__, _declare, _run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,15 +1,15 @@
 """Train one of the networks of the embedded bundle on pictures of people who do not exist, and evaluate it.
 
-    python -m jobs.train_embedded --part landmarks --output runs/embedded
-    python -m jobs.train_embedded --part landmarks --output ops/weights/embedded --evaluate_only true
+    ganfit train-embedded --part landmarks --output runs/embedded
+    ganfit train-embedded --part landmarks --output ops/weights/embedded --evaluate-only
 
 The first command renders the training pictures once (some CPU-minutes, kept in the cache), trains from nothing and
-writes PART.safetensors; `--resume true` continues from the last checkpoint. Both write PART.json beside the weights:
+writes PART.safetensors; `--resume` continues from the last checkpoint. Both write PART.json beside the weights:
 what they were trained on, and how they do on people and scenes that were not trained on. The same command on the same
 number of threads gives the same weights.
 
 The landmark network learns from ICT-FaceKit's people too: from the file in the model directory, or one of
-`jobs.import_model ict` named by `--second_shape`. Without either the job refuses; `--faceworld_only true` leaves these
+`ganfit import-model ict` named by `--second-shape`. Without either the job refuses; `--faceworld-only` leaves these
 people out. `--reference ict` shows our pictures to the detector of that bundle, and `--photos FOLDER` adds how a
 network does on photographs (one sub-folder a person), as compared with the reference's networks.
 """
@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jsonargparse import CLI
+from jsonargparse import Namespace
 
-from jobs.command import say
-from ops.errors import ConfigurationError, GanfitError, MissingModelFileError
+from jobs.command import Command, CommandParser, say
+from ops.errors import ConfigurationError, MissingModelFileError
 from ops.face.morphable_model import MorphableModel
 
 PartName = Literal["detector", "landmarks", "recognition", "judge"]
@@ -48,47 +48,31 @@ class _Task(NamedTuple):
         return self.output / f"{self.part}.safetensors"
 
 
-def main(
-    part: PartName,
-    output: Path,
-    cache: Path = Path("~/.cache/ganfit/training"),
-    steps: int | None = None,
-    seed: int = 0,
-    threads: int = 1,
-    resume: bool = False,
-    evaluate_only: bool = False,
-    second_shape: Path | None = None,
-    faceworld_only: bool = False,
-    reference: str | None = None,
-    photos: Path | None = None,
-) -> None:
-    """Train one of the embedded networks and evaluate it.
+def _declare(parser: CommandParser) -> None:
+    add = parser.add_argument
+    add("--part", choices=get_args(PartName), required=True, help="which network")
+    add("--output", type=Path, required=True, help="folder of the weights, the report and the checkpoint")
+    add("--cache", type=Path, default=Path("~/.cache/ganfit/training"), help="folder of the rendered pictures")
+    add("--steps", type=int, help="training steps; default: the part's own number")
+    add("--seed", type=int, default=0, help="of the training")
+    add("--threads", type=int, default=1, help="CPU threads; another number gives slightly other weights")
+    add("--resume", action="store_true", help="continue from the checkpoint in the output folder")
+    add("--evaluate-only", action="store_true", help="keep the weights in the output folder and evaluate them")
+    add("--second-shape", type=Path, help="ICT-FaceKit as import-model writes it; default: the model directory's file")
+    add("--faceworld-only", action="store_true", help="leave out the people of ICT-FaceKit")
+    add("--reference", help="a bundle: its detector is shown our pictures, its networks are the standard on photos")
+    add("--photos", type=Path, help="folder of photos to evaluate on as well, one sub-folder per person")
 
-    Args:
-        part: which network.
-        output: folder of the weights, the report and the checkpoint.
-        cache: folder of the rendered pictures.
-        steps: number of steps instead of the part's own.
-        seed: of the training.
-        threads: of the CPU in training; another number gives slightly other weights.
-        resume: continue from the checkpoint in the output folder.
-        evaluate_only: keep the weights in the output folder and evaluate them.
-        second_shape: ICT-FaceKit as `jobs.import_model ict` writes it, instead of the model directory's file.
-        faceworld_only: leave out the people of ICT-FaceKit.
-        reference: a bundle; its detector is shown our pictures, its networks are the standard on photographs.
-        photos: a folder of photographs to evaluate on as well, one sub-folder a person; needs a reference.
-    """
-    try:
-        if photos and not reference:
-            raise ConfigurationError("--photos needs --reference, the bundle to compare with")
-        task = _Task(part, _models(part, second_shape, faceworld_only), output, cache.expanduser())
-        chosen = {"seed": seed, "threads": threads} | ({"steps": steps} if steps else {})
-        training = _known_training(task) if evaluate_only else _train(task, chosen, resume=resume)
-        scores = _evaluate(task) | (_compare(task, reference, photos) if reference else {})
-        _write_report(task, training, scores)
-    except GanfitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+
+def _run(options: Namespace) -> None:
+    if options.photos and not options.reference:
+        raise ConfigurationError("--photos needs --reference, the bundle to compare with")
+    models = _models(options.part, options.second_shape, options.faceworld_only)
+    task = _Task(options.part, models, options.output, options.cache.expanduser())
+    chosen = {"seed": options.seed, "threads": options.threads} | ({"steps": options.steps} if options.steps else {})
+    training = _known_training(task) if options.evaluate_only else _train(task, chosen, resume=options.resume)
+    scores = _evaluate(task) | (_compare(task, options.reference, options.photos) if options.reference else {})
+    _write_report(task, training, scores)
 
 
 def _models(part: PartName, second_shape: Path | None, faceworld_only: bool) -> tuple[MorphableModel, ...]:
@@ -102,7 +86,7 @@ def _models(part: PartName, second_shape: Path | None, faceworld_only: bool) -> 
         return (faceworld_model(), load_shape(ModelRef(kind="ict", path=second_shape, sha256=None)))
     item = known_file(SECOND_SHAPE)
     advice = (
-        "name a converted ICT-FaceKit by --second_shape FILE, or leave its people out by --faceworld_only true;"
+        "name a converted ICT-FaceKit by --second-shape FILE, or leave its people out by --faceworld-only;"
         " the network then knows the face world alone"
     )
     path = verify(resolve_model_dir() / item.filename, item.sha256, advice)
@@ -207,5 +191,7 @@ def _write_report(task: _Task, training: Any, scores: Mapping[str, Any]) -> None
     print(json.dumps(evaluation, indent=2))
 
 
+main = Command("train-embedded", __doc__, _declare, _run)
+
 if __name__ == "__main__":
-    CLI(main, as_positional=False)
+    sys.exit(main())

@@ -1,61 +1,53 @@
 """Train the FastGANFit regressor of a bundle: an aligned face to all parameters at once (Gecer et al. 2021).
 
-    python -m jobs.train_regressor --models ict --input PHOTOS --input OUT --output regressor
+    ganfit train-regressor --models ict --input PHOTOS --input OUT --output regressor
 
-learns from faces of a data set (a folder of photos and clips, or a manifest), of a run of jobs.reconstruct, whose fits
-then supervise it, or, with --portraits N, of N people of the face world photographed on the bundle's shape model, whose
-truth is known. The first phase asks for landmarks in their places and for known parameters; the second adds the
-objective of the fit, through the renderer. All the while landmarks are displaced, so that bad ones are not believed.
-Needs a bundle whose models are all there.
+learns from the faces of a data set (a folder of photos and clips, or a manifest), from a run of ganfit reconstruct,
+whose fits are then its labels, or, with --portraits N, from N people of the face world photographed on the bundle's
+shape model, whose truth is known. The first phase minimises landmark error and the error of known parameters; the
+second adds the objective of the fit, through the renderer. Landmarks are displaced throughout, so that the network
+learns to doubt bad ones.
 
-writes to the output folder settings.json, samples/, tested/ (portraits of further people, by which the regressor knows
-how far it is off), checkpoint.pt, metrics.jsonl, training.log (of workers), and at the
-end regressor.json with the score on samples that were held out, and regressor.safetensors,
-which a bundle names as `regressor: {kind: fastganfit, path: ..., sha256: ...}` for --method fastganfit and ganfit++ of
-jobs.reconstruct. The same command continues where it stopped, on the CPU to the last bit.
+writes to the output folder settings.json, samples/, tested/ (portraits of further people, from which the regressor
+learns how large its errors are), checkpoint.pt, metrics.jsonl, training.log (of workers), and at the end regressor.json
+with the score on held-out samples, and regressor.safetensors, which a bundle names as
+`regressor: {kind: fastganfit, path: ..., sha256: ...}` for --method fastganfit and ganfit++ of ganfit reconstruct. The
+same command continues where it stopped, on the CPU to the last bit.
 
 Exit status: 0 when done, 1 for bad input, a diverged training or a lost worker, 2 when interrupted.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status, say
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser, say
 from ops.errors import ConfigurationError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _train(options))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("train_regressor", __doc__)
+def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
-    add("--input", type=Path, action="append", default=[], help="a data set or a run of jobs.reconstruct; repeatable")
+    add("--input", type=Path, action="append", default=[], help="a data set or a run of ganfit reconstruct; repeatable")
     add("--portraits", type=int, default=0, help="people of the face world to photograph (default: none)")
-    add("--first-person", type=int, default=0, help="number of the first of these people (default: %(default)s)")
+    add("--first-person", type=int, default=0, help="number of the first of these people")
     add("--start-from", type=Path, help="a regressor.safetensors of the same layout, for what it makes of pictures")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
-    add("--models", default="ict", help="a bundle's name or YAML file (default: %(default)s)")
+    add("--models", default="ict", help="a bundle's name or YAML file")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
-    add("--steps", type=int, default=20_000, help="default: %(default)s")
-    add("--batch", type=int, default=32, help="faces a step, over all workers (default: %(default)s)")
-    add("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
-    add("--start-share", type=float, default=0.6, help="share of the steps of the first phase (default: %(default)s)")
-    add("--checkpoint-every", type=int, default=500, help="steps (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the network and the batches (default: %(default)s)")
-    add("--threads", type=int, default=1, help="CPU threads a worker (default: %(default)s)")
-    add("--workers", type=int, default=1, help="Ray Train workers; 0 trains in this process without Ray (default: 1)")
+    add("--steps", type=int, default=20_000, help="training steps")
+    add("--batch", type=int, default=32, help="faces a step, over all workers")
+    add("--learning-rate", type=float, default=1e-3, help="of Adam, at the start")
+    add("--start-share", type=float, default=0.6, help="share of the steps of the first phase")
+    add("--checkpoint-every", type=int, default=500, help="steps")
+    add("--seed", type=int, default=0, help="of the network and the batches")
+    add("--threads", type=int, default=1, help="CPU threads a worker")
+    add("--workers", type=int, default=1, help="Ray Train workers; 0 trains in this process without Ray")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
     add("--address", help="an existing Ray cluster, such as auto")
-    return parser
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: Namespace) -> None:
     if not options.input and not options.portraits:
         raise ConfigurationError("expected faces to learn from: give --input or --portraits")
     if not 0 <= options.start_share <= 1 or min(options.steps, options.batch, options.checkpoint_every) < 1:
@@ -122,6 +114,8 @@ def _train(options: argparse.Namespace) -> None:
     train_on_workers(run, output, options.workers, cluster, say)
     print(f"finished; see {output}")
 
+
+main = Command("train-regressor", __doc__, _declare, _train)
 
 if __name__ == "__main__":
     sys.exit(main())

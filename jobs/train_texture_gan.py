@@ -1,12 +1,12 @@
 """Train a texture generator on UV maps: progressive growing, WGAN-GP (Karras et al. 2018), on Ray Train.
 
-    python -m jobs.make_synthetic --layout uv --maps 10000 --side 256 --output uv-maps
-    python -m jobs.train_texture_gan --maps uv-maps --output gan --preset 1gpu-256
+    ganfit make-synthetic --layout uv --maps 10000 --side 256 --output uv-maps
+    ganfit train-texture-gan --maps uv-maps --output gan --preset 1gpu-256
 
 writes to the output folder a checkpoint, training.log, metrics.jsonl, sample grids, TensorBoard events, and at the end
 generator.safetensors, which a bundle names as `texture: {kind: gan, path: ..., sha256: ...}`. The same command
-continues an interrupted training where it was, on the CPU to the last bit. `jobs.fit_texture` compares the result with
-a PCA.
+continues an interrupted training where it was, on the CPU to the last bit. `ganfit fit-texture` compares the result
+with a PCA.
 
 Presets: cpu-small (64 px, narrow networks), cpu-128 (128 px, levels that add to a linear image), cpu-128-detail (the
 same, with more left to the levels), 1gpu-256 (256 px, at most 192 channels), 8gpu-512 (the published networks and
@@ -18,23 +18,16 @@ maps ([side, side], > 0) says how much every texel counts for them.
 Exit status: 0 when done or out of time, 1 for bad input, a diverged training or a lost worker, 2 when interrupted.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.command import command_parser, exit_status, say
+from jsonargparse import Namespace
+
+from jobs.command import Command, CommandParser, say
 from ops.errors import ConfigurationError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    return exit_status(lambda: _train(options))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command_parser("train_texture_gan", __doc__)
+def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--maps", type=Path, required=True, help="folder of square PNG or JPEG maps, or a Parquet file with column uri")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
@@ -42,24 +35,23 @@ def _parser() -> argparse.ArgumentParser:
         "--preset",
         choices=["cpu-small", "cpu-128", "cpu-128-detail", "1gpu-256", "8gpu-512"],
         default="cpu-small",
-        help="default: %(default)s",
+        help="size of the networks and schedule, see above",
     )
-    add("--latent-size", type=int, default=512, help="length of the latent vector (default: %(default)s)")
+    add("--latent-size", type=int, default=512, help="length of the latent vector")
     add("--images", type=int, help="real images of every fading and every stable phase (default: the preset's)")
-    add("--first-side", type=int, default=4, help="level the schedule begins at (default: %(default)s)")
+    add("--first-side", type=int, default=4, help="level the schedule begins at")
     add("--start-steps", type=int, default=0, help="steps of a supervised start before (default: none)")
     add("--minutes", type=float, help="wall-clock limit of this run; the same command continues")
-    add("--seed", type=int, default=0, help="of networks, order and latent vectors (default: %(default)s)")
-    add("--workers", type=int, default=1, help="Ray Train workers; 0 trains in this process without Ray (default: 1)")
+    add("--seed", type=int, default=0, help="of networks, order and latent vectors")
+    add("--workers", type=int, default=1, help="Ray Train workers; 0 trains in this process without Ray")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU where there is one")
     add("--address", help="an existing Ray cluster, such as auto")
     add("--uv-layout", help="layout the maps are drawn on (default: what textures.json beside them says)")
-    add("--licence", default="not stated", help="of the trained weights, kept in the file (default: %(default)s)")
+    add("--licence", default="not stated", help="of the trained weights, kept in the file")
     add("--no-tensorboard", action="store_true", help="write no TensorBoard events")
-    return parser
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: Namespace) -> None:
     from dataclasses import replace
 
     from ops.training.gan_run import GanRun
@@ -98,6 +90,8 @@ def _train(options: argparse.Namespace) -> None:
     train_on_workers(training, options.output, options.workers, cluster, say)
     print(f"finished; see {options.output}")
 
+
+main = Command("train-texture-gan", __doc__, _declare, _train)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -274,7 +274,7 @@ def load_morphable_model(path: Path) -> MorphableModel:
         ModelFormatError: a foreign, damaged or newer file.
         UnitsError: a model that is not in millimetres.
     """
-    header, tensors = read_tensor_file(path, "a morphable model", "make one with: python -m jobs.import_model --help")
+    header, tensors = read_tensor_file(path, "a morphable model", "make one with: ganfit import-model --help")
     _check_header(header, path)
     try:
         metadata = ModelMetadata(**json.loads(header["metadata"]))

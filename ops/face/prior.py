@@ -152,9 +152,7 @@ def load_prior(path: Path) -> CameraLightPrior:
         ModelFormatError: a foreign or damaged file, unknown names, numbers that describe no distribution.
     """
     if not path.is_file():
-        raise MissingModelFileError(
-            f"no camera-and-light prior at {path}; make one with: python -m jobs.estimate_prior --help"
-        )
+        raise MissingModelFileError(f"no camera-and-light prior at {path}; make one with: ganfit estimate-prior --help")
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
         return _prior_from_json(content)

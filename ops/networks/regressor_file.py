@@ -87,7 +87,7 @@ def load_regressor_file(path: Path) -> RegressorFile:
         MissingModelFileError: there is no such file.
         ModelFormatError: it is something else, or damaged.
     """
-    advice = "name one that is there, train one by jobs.train_regressor, or use --method ganfit"
+    advice = "name one that is there, train one by ganfit train-regressor, or use --method ganfit"
     metadata, tensors = read_tensor_file(path, "a regressor", advice)
     if FORMAT not in metadata:
         raise ModelFormatError(f"expected a description {FORMAT} in {path}, found {', '.join(metadata) or 'none'}")
@@ -131,7 +131,7 @@ def check_origin(
     layout = content.regressor.layout
     found = (shape.identity_size, shape.expression_size, texture.latent_size)
     expected = (layout.identity, layout.expression, layout.texture)
-    advice = "use the models it was trained with, train one for these by jobs.train_regressor, or use --method ganfit"
+    advice = "use the models it was trained with, train one for these by ganfit train-regressor, or use --method ganfit"
     if found != expected:
         raise ConfigurationError(
             f"the regressor {path} answers {expected[0]} identity, {expected[1]} expression and {expected[2]} texture "

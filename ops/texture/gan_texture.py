@@ -147,9 +147,7 @@ def load_gan_texture(path: Path) -> GanTexture:
         MissingModelFileError: no such file.
         ModelFormatError: not a file of this format.
     """
-    metadata, tensors = read_tensor_file(
-        path, "a texture generator", "train one with `python -m jobs.train_texture_gan`"
-    )
+    metadata, tensors = read_tensor_file(path, "a texture generator", "train one with `ganfit train-texture-gan`")
     if metadata.get("format") not in READABLE:
         raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
     state = {name: tensor.float() for name, tensor in tensors.items()}

@@ -91,7 +91,7 @@ def load_pca_texture(path: Path) -> PcaTexture:
         MissingModelFileError: no such file.
         ModelFormatError: not a file of this format.
     """
-    metadata, tensors = read_tensor_file(path, "a PCA texture", "make one with `python -m jobs.make_texture`")
+    metadata, tensors = read_tensor_file(path, "a PCA texture", "make one with `ganfit make-texture`")
     if metadata.get("format") != FORMAT:
         raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
     try:

@@ -50,7 +50,7 @@ _ICT_LICENCE = "MIT (USC Institute for Creative Technologies, 2020)"
 _ICT_SOURCE = "ICT-FaceKit, https://github.com/USC-ICT/ICT-FaceKit"
 _ICT_ADVICE = (
     "this exact conversion has no public address. Convert your own from a clone of https://github.com/USC-ICT/ICT-FaceKit"
-    " with `python -m jobs.import_model` and name the result in a bundle file of your own (`--models FILE.yaml`) as a"
+    " with `ganfit import-model` and name the result in a bundle file of your own (`--models FILE.yaml`) as a"
     " shape of kind ict, or copy the file from an installation that has it"
 )
 _RECOGNITION_ADVICE = (
@@ -246,7 +246,7 @@ def _remedy(path: Path, sha256: str) -> str:
 
 def remedy_of(item: ModelFile, model_dir: Path) -> str:
     """What a user does to get a known file into a model directory."""
-    command = f"python -m jobs.assets fetch {item.name} --models-dir {model_dir}"
+    command = f"ganfit assets fetch {item.name} --model-dir {model_dir}"
     if item.download is not None:
         return f"run `{command}`"
     return f"`{command}` says how to get it: {item.how_to_obtain}"

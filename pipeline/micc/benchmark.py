@@ -2,9 +2,9 @@
 
 ::
 
-    OUT/registered          as jobs.register_micc
-    OUT/reconstructions     as jobs.reconstruct --layout micc
-    OUT/evaluation-paper    as jobs.evaluate_micc, one folder a protocol
+    OUT/registered          as ganfit register-micc
+    OUT/reconstructions     as ganfit reconstruct --layout micc
+    OUT/evaluation-paper    as ganfit evaluate-micc, one folder a protocol
 """
 
 from collections.abc import Callable, Mapping

@@ -229,7 +229,7 @@ def _work_settings(config: EvaluateConfig) -> dict[str, Any]:
 def _registrations(folder: Path) -> list[dict[str, Any]]:
     path = folder / REGISTRATIONS_FILE
     if not path.is_file():
-        raise ConfigurationError(f"{path}: expected the output of a finished jobs.register_micc, found none")
+        raise ConfigurationError(f"{path}: expected the output of a finished ganfit register-micc, found none")
     return pq.read_table(path).select(REGISTRATIONS.names).to_pylist()
 
 

@@ -28,7 +28,7 @@ class ReconstructionSet:
 
     root: Path
     is_run: bool
-    """Made by jobs.reconstruct: millimetres."""
+    """Made by ganfit reconstruct: millimetres."""
     found: dict[tuple[str, Setting], Reconstruction]
 
     def find(self, subject: str, setting: Setting) -> Reconstruction:
@@ -46,7 +46,7 @@ def open_reconstructions(root: Path) -> ReconstructionSet:
         ConfigurationError: no folder, or nothing in it names a subject and a setting.
     """
     if not root.is_dir():
-        raise ConfigurationError(f"{root}: expected a run of jobs.reconstruct or a folder of meshes, found no folder")
+        raise ConfigurationError(f"{root}: expected a run of ganfit reconstruct or a folder of meshes, found no folder")
     is_run = (root / RUN_FILE).is_file() and (root / "shards").is_dir()
     found = _from_run(root) if is_run else _from_folder(root)
     if not found:

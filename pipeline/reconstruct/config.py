@@ -62,7 +62,7 @@ class ReconstructConfig:
             raise ConfigurationError(
                 f"the method {self.fit.method} needs a regressor, and the bundle {bundle.name!r} has none: name one "
                 "in a bundle file as `regressor: {kind: fastganfit, path: ..., sha256: ...}` "
-                "(jobs.train_regressor trains one), or use --method ganfit"
+                "(ganfit train-regressor trains one), or use --method ganfit"
             )
 
     @property

@@ -263,7 +263,7 @@ def read_current(root: Storage) -> pa.Table:
         return pq.read_table(pa.BufferReader(root.read(CURRENT_FILE)))
     except (OSError, pa.ArrowException) as error:
         raise OutputError(
-            f"{root}/{CURRENT_FILE} cannot be read ({error}): run jobs.reconstruct to its end first"
+            f"{root}/{CURRENT_FILE} cannot be read ({error}): run ganfit reconstruct to its end first"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    OUT/full/  OUT/no-identity/  ...   an output of jobs.reconstruct each
+    OUT/full/  OUT/no-identity/  ...   an output of ganfit reconstruct each
     OUT/people.parquet                 one row a person and variant: what was measured
     OUT/table.txt  OUT/grid.png  OUT/index.html
 """

@@ -133,7 +133,7 @@ class SampleFits:
 
 
 def sample_input(source: Path, folder: Path, bundle: ModelBundle, cluster: ClusterConfig, say: Say) -> dict[str, int]:
-    """Make the samples of a data set, or of a run of `jobs.reconstruct`, that are not there yet; returns the counts.
+    """Make the samples of a data set, or of a run of `ganfit reconstruct`, that are not there yet; returns the counts.
 
     Raises:
         ConfigurationError: nothing to sample, or a run of other models.

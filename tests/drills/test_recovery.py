@@ -48,7 +48,7 @@ def test_a_run_survives_a_killed_worker_sigterm_and_a_deadly_photo(
     run.process.terminate()
     run.end(expected=2)
     assert time.monotonic() - asked < 30
-    assert run.errors == ["interrupted: finished shards are kept, the same command continues from them\n"]
+    assert run.errors == ["interrupted: what is finished is kept, the same command continues from it\n"]
     now = read_status(2)
     assert now["latest_run"]["outcome"] == "interrupted"
     assert now["latest_run"]["shards"] == now["shards_committed"] < 3

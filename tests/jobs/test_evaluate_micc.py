@@ -150,7 +150,7 @@ def test_other_topologies_bring_their_landmarks(few: Path, tiny_micc: Any, tmp_p
 
 def test_bad_input_is_refused(few: Path, tiny_micc: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(tmp_path / "gone", tiny_micc.reconstructions, tmp_path / "a")) == 1
-    assert "jobs.register_micc" in capsys.readouterr().err
+    assert "ganfit register-micc" in capsys.readouterr().err
     assert main(arguments(few, tmp_path / "gone", tmp_path / "b")) == 1
     assert "found no folder" in capsys.readouterr().err
     assert main(arguments(few, tiny_micc.data, tmp_path / "c")) == 1

@@ -43,7 +43,5 @@ def test_uv_maps_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     [["--subjects", "0"], ["--photos", "0"], ["--layout", "now"], ["--frames", "0"], ["--seed", "-1"], ["--side", "4"]],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, wrong: list[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        make_synthetic.main(["--output", str(tmp_path), *wrong])
-    assert caught.value.code == 2
+    assert make_synthetic.main(["--output", str(tmp_path), *wrong]) == 1
     assert not list(tmp_path.iterdir())

@@ -16,8 +16,9 @@ def test_trains_writes_resumes_and_evaluates(
     test = datasets.CrowdSet(first_picture=100, pictures=3, first_person=9, people=1)
     monkeypatch.setattr(detector, "TRAIN_CROWDS", train)
     monkeypatch.setattr(detector, "TEST_CROWDS", test)
+    words = ["--part", "detector", "--output", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
     for steps, resume in ((2, False), (3, True)):
-        main(part="detector", output=tmp_path / "out", cache=tmp_path / "cache", steps=steps, resume=resume)
+        assert main([*words, "--steps", str(steps), *(["--resume"] if resume else [])]) == 0
     assert "resumed at step 2" in capsys.readouterr().out
     path = tmp_path / "out" / "detector.json"
     report = json.loads(path.read_text())
@@ -25,7 +26,7 @@ def test_trains_writes_resumes_and_evaluates(
     assert (report["training"]["steps"], report["training"]["shapes"]) == (3, ["faceworld"])
     assert report["evaluation"]["faceworld"]["pictures"] == 3
     path.write_text(json.dumps(report | {"evaluation": {}}))
-    main(part="detector", output=tmp_path / "out", cache=tmp_path / "cache", evaluate_only=True)
+    assert main([*words, "--evaluate-only"]) == 0
     assert json.loads(path.read_text()) == report
 
 
@@ -34,8 +35,8 @@ def test_two_trainings_are_equal_to_the_last_bit(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(landmarks, "LANDMARK_PORTRAITS", people)
     monkeypatch.setattr(landmarks, "TEST_PORTRAITS", people)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        output, cache = tmp_path / name, tmp_path / "cache"
-        main(part="landmarks", output=output, cache=cache, steps=2, seed=seed, faceworld_only=True)
+        words = ["--part", "landmarks", "--output", str(tmp_path / name), "--cache", str(tmp_path / "cache")]
+        assert main([*words, "--steps", "2", "--seed", str(seed), "--faceworld-only"]) == 0
     first, again, other = (load_file(tmp_path / name / "landmarks.safetensors") for name in "abc")
     assert all(first[name].equal(again[name]) for name in first)
     assert not all(first[name].equal(other[name]) for name in first)
@@ -45,13 +46,12 @@ def test_the_landmark_network_asks_for_the_second_shape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(MODEL_DIR_VARIABLE, str(tmp_path))
-    with pytest.raises(SystemExit):
-        main(part="landmarks", output=tmp_path / "out", cache=tmp_path / "cache", steps=1)
+    words = ["--part", "landmarks", "--output", str(tmp_path / "out"), "--steps", "1"]
+    assert main(words) == 1
     message = capsys.readouterr().err
     assert "ict_facekit_face.npz" in message
-    assert "--faceworld_only true" in message
-    with pytest.raises(SystemExit):
-        main(part="landmarks", output=tmp_path / "out", second_shape=tmp_path / "ict.safetensors", steps=1)
+    assert "--faceworld-only" in message
+    assert main([*words, "--second-shape", str(tmp_path / "ict.safetensors")]) == 1
     assert "ict.safetensors" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

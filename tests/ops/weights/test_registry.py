@@ -38,7 +38,7 @@ def test_a_missing_file_names_the_command_that_fetches_it(tmp_path: Path) -> Non
     item = known_file("scrfd_500m")
     with pytest.raises(MissingModelFileError) as caught:
         verify(tmp_path / item.filename, item.sha256)
-    for part in (str(tmp_path / item.filename), item.sha256, f"python -m jobs.assets fetch {item.name}", str(tmp_path)):
+    for part in (str(tmp_path / item.filename), item.sha256, f"ganfit assets fetch {item.name}", str(tmp_path)):
         assert part in str(caught.value)
 
 
@@ -68,7 +68,7 @@ def test_every_known_file_can_be_told_and_obtained() -> None:
             assert item.download.url.startswith("https://")
             assert len(bytes.fromhex(item.download.sha256)) == 32
             assert item.download.member is not None or item.download.sha256 == item.sha256
-        assert f"fetch {item.name} --models-dir" in remedy_of(item, Path("somewhere"))
+        assert f"fetch {item.name} --model-dir" in remedy_of(item, Path("somewhere"))
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
