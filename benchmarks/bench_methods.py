@@ -29,11 +29,12 @@ from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset
 from ops.fit.objective import Objective
 from ops.fit.parameters import CAMERA_UNITS, LIGHT_UNITS, FitParameters
 from ops.fit.regression import start_from_regressor
+from ops.reconstruction.detection import DetectionConfig
 from ops.texture.procedural import canvas_for, wears_hair
 from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.stages.alignment import AlignFaces
-from pipeline.stages.detection import DetectFaces, DetectionConfig
+from pipeline.stages.detection import DetectFaces
 from pipeline.stages.fitting import fit_input
 from pipeline.stages.models import load_fit_models
 from pipeline.tables.schema import ALIGNED, DECODED, DETECTED, Frame, frames_from_table, table_from_frames

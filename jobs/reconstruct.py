@@ -26,6 +26,7 @@ from jsonargparse import ActionConfigFile, Namespace
 from jobs.command import MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse, say
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, Method, preset
+from ops.reconstruction.detection import DetectionConfig
 from ops.weights.bundle import built_in_bundles, resolve_bundle
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout
@@ -34,7 +35,6 @@ from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.dry_run import forecast
 from pipeline.reconstruct.reconstruction import reconstruct
 from pipeline.run.summary import table_text
-from pipeline.stages.detection import DetectionConfig
 from pipeline.stages.writing import MeshFormat
 from pipeline.storage.submitted_job import submission_id
 from pipeline.tables.logs import log_event, log_to_stderr

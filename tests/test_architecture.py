@@ -26,6 +26,7 @@ ROOMS = {
         "networks",
         "importers",
         "fit",
+        "reconstruction",
         "training",
         "weights",
     ],

@@ -4,13 +4,10 @@ from functools import lru_cache
 
 import torch
 
-from ops.fit import FitLosses, FitModels
+from ops.fit import FitModels
 from ops.weights.bundle import ModelBundle, load_prior, load_recognition, load_regressor, load_shape, load_texture
 from ops.weights.models import RegressorContext
 from pipeline.tables.schema import ModelSizes
-
-LOSS_NAMES: tuple[str, ...] = FitLosses._fields
-"""The `loss_*` columns."""
 
 
 @lru_cache(maxsize=1)

@@ -17,12 +17,13 @@ from evaluation.contact_sheet import SheetRow, draw_contact_sheet, over
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_png, encode_png
 from ops.geometry import mesh_io
+from ops.reconstruction.fitting import LOSS_NAMES
 from ops.weights.bundle import ModelBundle
 from pipeline.input.planner import block_of
 from pipeline.run.plans import PlannedShards, read_plans
 from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.run.summary import label_of
-from pipeline.stages.models import LOSS_NAMES, load_fit_models
+from pipeline.stages.models import load_fit_models
 from pipeline.stages.stage import Stage, naming
 from pipeline.storage.store import Storage, as_output_errors, open_storage
 from pipeline.tables.logs import log_event

@@ -21,6 +21,8 @@ from ops.errors import ConfigurationError, InputError
 from ops.files.photo import decode_photo, decode_png
 from ops.files.video import sample_video
 from ops.fit.parameters import LIGHT_UNITS
+from ops.reconstruction.detection import DetectionConfig
+from ops.reconstruction.fitting import seed_of
 from ops.texture.interface import TextureModel
 from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, RegressorSamples, crop_sample, write_part
 from ops.weights.bundle import ModelBundle, load_shape, load_texture
@@ -30,8 +32,7 @@ from pipeline.input.planner import PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
 from pipeline.run.shards import SHARDS, SUCCESS_NAME
 from pipeline.stages.alignment import AlignFaces
-from pipeline.stages.detection import DetectFaces, DetectionConfig
-from pipeline.stages.fitting import seed_of
+from pipeline.stages.detection import DetectFaces
 from pipeline.stages.frames import ReadFrames
 from pipeline.stages.models import model_sizes
 from pipeline.stages.stage import Fused, Placement, Stage, apply_stage, naming

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from ops.errors import ConfigurationError
+from ops.reconstruction.detection import DetectionConfig, DetectionNetworks
 from ops.weights.bundle import ModelBundle
 from pipeline.input.planner import PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
-from pipeline.stages.detection import DetectFaces, DetectionConfig, DetectionNetworks
+from pipeline.stages.detection import DetectFaces
 from pipeline.stages.frames import ReadFrames
 from pipeline.stages.stage import run_stage
 from pipeline.tables.schema import Frame, frames_from_table

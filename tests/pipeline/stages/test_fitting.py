@@ -8,14 +8,16 @@ import torch
 from ops.face.alignment import crop_from_image
 from ops.files.photo import decode_photo, decode_png, encode_png
 from ops.fit import FitConfig
+from ops.reconstruction.detection import DetectionConfig
+from ops.reconstruction.fitting import LOSS_NAMES, seed_of
 from ops.weights.bundle import ModelBundle
 from pipeline.input.planner import PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
 from pipeline.stages.alignment import AlignFaces
-from pipeline.stages.detection import DetectFaces, DetectionConfig
-from pipeline.stages.fitting import FitFaces, batches, fit_input, seed_of, to_bytes
+from pipeline.stages.detection import DetectFaces
+from pipeline.stages.fitting import FitFaces, fit_input
 from pipeline.stages.frames import ReadFrames
-from pipeline.stages.models import LOSS_NAMES, load_fit_models, model_sizes
+from pipeline.stages.models import load_fit_models, model_sizes
 from pipeline.stages.stage import Fused, run_stage
 from pipeline.tables.schema import ALIGNED, Frame, frames_from_table, table_from_frames
 
@@ -24,18 +26,6 @@ SIDE = 96
 
 def frame(name: str, person: str = "anna", status: str = "ok") -> Frame:
     return Frame(image_id=name, identity_id=person, uri=name, shard=0, item_id=name, stem=person, status=status)
-
-
-def test_batches_hold_whole_persons_and_only_ok_rows() -> None:
-    rows = [frame("a1", "a"), frame("b1", "b"), frame("x", "b", "failed"), frame("b2", "b"), frame("c1", "c")]
-    rows += [frame(f"d{number}", "d") for number in range(5)]
-    assert list(batches(rows, 3)) == [[0, 1, 3], [4], [5, 6, 7, 8, 9]]
-    assert list(batches([frame("x", status="rejected")], 3)) == []
-
-
-def test_seeds_depend_on_the_image_alone() -> None:
-    assert seed_of("a") == seed_of("a") != seed_of("b")
-    assert all(0 <= seed_of(str(number)) < 2**63 for number in range(1000))
 
 
 def test_inputs_are_what_the_rows_say() -> None:
@@ -59,13 +49,6 @@ def test_inputs_are_what_the_rows_say() -> None:
     torch.testing.assert_close(inputs.landmarks_px[0].double(), expected, atol=1e-4, rtol=0)
     assert inputs.group.tolist() == [0, 1, 0]
     assert inputs.seeds.tolist() == [seed_of("a"), seed_of("b"), seed_of("c")]
-
-
-def test_pictures_become_bytes_with_the_mask_as_opacity() -> None:
-    image = torch.tensor((0.0, 0.5, 1.2)).reshape(3, 1, 1).expand(3, 2, 4)
-    assert to_bytes(image)[0, 0].tolist() == [0, 128, 255]
-    mask = torch.tensor([[True, False, True, True]] * 2)
-    assert to_bytes(image, mask)[1, :, 3].tolist() == [255, 0, 255, 255]
 
 
 @pytest.fixture(params=["embedded", pytest.param("ict", marks=pytest.mark.models)])

@@ -12,10 +12,10 @@ from PIL import Image
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import encode_png
 from ops.geometry.mesh import read_mesh
+from ops.reconstruction.fitting import LOSS_NAMES
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import ModelRef
 from pipeline.run.shards import ShardStore, ShardSummary
-from pipeline.stages.models import LOSS_NAMES
 from pipeline.stages.stage import Fused, StageFailure, run_stage
 from pipeline.stages.writing import CommitOnce, RehearseWriting, WriteShard
 from pipeline.storage.store import open_storage

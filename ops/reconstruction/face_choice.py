@@ -1,4 +1,4 @@
-"""Which of several faces in a picture is the person's: the one most like the person's other pictures."""
+"""Choosing the person's face among several in an image: the one most like the person's other images."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ops.face.alignment import ARCFACE_SIDE_PX, ARCFACE_TEMPLATE_PX, five_points, warp_image
 from ops.geometry.similarity import fit_similarity
 from ops.networks.recognition import RecognitionNetwork, cosine_similarity
 
-FaceCrop = np.ndarray
-"""A face aligned for recognition: uint8 [112, 112, 3] RGB."""
+FaceCrop = UInt8[np.ndarray, "112 112 3"]
+"""A face aligned for recognition, RGB."""
 
 
 class Choice(NamedTuple):
@@ -23,7 +24,7 @@ class Choice(NamedTuple):
     remark: str
 
 
-def face_crop(image_rgb: np.ndarray, landmarks_px: np.ndarray) -> FaceCrop:
+def face_crop(image_rgb: UInt8[np.ndarray, "height width 3"], landmarks_px: Float[np.ndarray, "68 2"]) -> FaceCrop:
     """The face warped to the recognition template."""
     points = five_points(torch.from_numpy(landmarks_px.astype(np.float64)))
     similarity = fit_similarity(points, ARCFACE_TEMPLATE_PX, with_scale=True)
@@ -35,7 +36,7 @@ def face_crop(image_rgb: np.ndarray, landmarks_px: np.ndarray) -> FaceCrop:
 def choose_faces(
     persons: Sequence[str], candidates: Sequence[Sequence[FaceCrop]], recognition: RecognitionNetwork
 ) -> list[Choice]:
-    """One choice an image; the candidates of an image are ordered by prominence.
+    """One choice per image; the candidates of an image are ordered by prominence.
 
     Images with a single face show who the person is. Where a person has none, the most prominent face is taken.
     """
@@ -52,7 +53,9 @@ def choose_faces(
     return choices
 
 
-def _choose(faces: Sequence[FaceCrop], reference: Tensor | None, recognition: RecognitionNetwork) -> Choice:
+def _choose(
+    faces: Sequence[FaceCrop], reference: Float[Tensor, "face embedding"] | None, recognition: RecognitionNetwork
+) -> Choice:
     if reference is None:
         return Choice(0, f"{len(faces)} faces, the most prominent is taken")
     mean = torch.nn.functional.normalize(reference, dim=-1).mean(0)
@@ -65,6 +68,6 @@ def _choose(faces: Sequence[FaceCrop], reference: Tensor | None, recognition: Re
 
 
 @torch.no_grad()
-def _embed(faces: Sequence[FaceCrop], recognition: RecognitionNetwork) -> Tensor:
+def _embed(faces: Sequence[FaceCrop], recognition: RecognitionNetwork) -> Float[Tensor, "face embedding"]:
     images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 255
     return recognition(images).embedding

@@ -1,0 +1,134 @@
+"""Aligned faces of several people to fitted faces with their pictures."""
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from ops.fit import FitConfig, FitInput, FitLosses, FitModels, fit_faces, render_fit
+
+LOSS_NAMES: tuple[str, ...] = FitLosses._fields
+"""Names of the terms of the objective."""
+
+
+class AlignedFace(NamedTuple):
+    """One image of a person, ready to be fitted."""
+
+    image_id: str
+    person: str
+    """Images with the same value share identity and texture."""
+    crop_rgba: UInt8[np.ndarray, "side side 4"]
+    crop_from_image: Float[np.ndarray, "2 3"]
+    landmarks_px: Float[np.ndarray, "68 2"]
+    """Pixels of the image at full resolution."""
+
+
+class FittedFace(NamedTuple):
+    """What a fit found in one image; identity, texture and seconds are those of its person."""
+
+    identity: Float[Tensor, " identity"]
+    texture: Float[Tensor, " latent"]
+    expression: Float[Tensor, " expression"]
+    camera: Float[Tensor, "8"]
+    light: Float[Tensor, "9"]
+    identity_similarity: float | None
+    judge_similarity: float | None
+    landmark_error: float | None
+    loss_total: float | None
+    losses: dict[str, float | None]
+    """By name; None for a term that was left out."""
+    iterations: int
+    diverged: bool
+    """The fit stopped being finite: the other values mean nothing."""
+    fit_seconds: float
+    render_rgba: UInt8[np.ndarray, "side side 4"]
+    """The face as fitted, in the crop's frame; opaque where it covers the crop."""
+    shape_rgb: UInt8[np.ndarray, "side side 3"]
+    """The surface alone."""
+    texture_rgb: UInt8[np.ndarray, "texel texel 3"]
+    """The person's texture, in the layout of the shape model."""
+
+
+def batches(people: Sequence[str | None], limit: int) -> Iterator[list[int]]:
+    """Positions of the images of people, whole people together, about `limit` at a time; None is left out."""
+    positions_of: dict[str, list[int]] = {}
+    for position, person in enumerate(people):
+        if person is not None:
+            positions_of.setdefault(person, []).append(position)
+    waiting: list[int] = []
+    for positions in positions_of.values():
+        if waiting and len(waiting) + len(positions) > limit:
+            yield waiting
+            waiting = []
+        waiting = waiting + positions
+    if waiting:
+        yield waiting
+
+
+def pack_faces(faces: Sequence[AlignedFace], device: torch.device) -> FitInput:
+    """Aligned faces as the tensors of a fit."""
+    crops = torch.from_numpy(np.stack([face.crop_rgba for face in faces]))
+    matrices = torch.from_numpy(np.stack([face.crop_from_image for face in faces]).astype(np.float64))
+    landmarks = torch.from_numpy(np.stack([face.landmarks_px for face in faces]).astype(np.float64))
+    number = {person: position for position, person in enumerate(dict.fromkeys(face.person for face in faces))}
+    return FitInput(
+        images=(crops[..., :3].permute(0, 3, 1, 2).float() / 255).contiguous().to(device),
+        valid=(crops[..., 3] > 0).to(device),
+        landmarks_px=(landmarks @ matrices[..., :2].mT + matrices[..., 2].unsqueeze(-2)).float().to(device),
+        group=torch.tensor([number[face.person] for face in faces], device=device),
+        seeds=torch.tensor([seed_of(face.image_id) for face in faces], device=device),
+    )
+
+
+def fit_people(models: FitModels, inputs: FitInput, config: FitConfig) -> list[FittedFace]:
+    """Fit one batch and render it; one result per image, in order.
+
+    Raises:
+        ConfigurationError: a start from a regressor that the models do not have.
+    """
+    result = fit_faces(models, inputs, config)
+    preview = render_fit(models, inputs, result, config.render_px)
+    textures = [to_bytes(texture) for texture in preview.texture]
+    return [
+        FittedFace(
+            identity=result.identity[group],
+            texture=result.texture[group],
+            expression=result.expression[image],
+            camera=result.camera[image],
+            light=result.light[image],
+            identity_similarity=_number(result.identity_similarity[image]),
+            judge_similarity=_number(result.judge_similarity[image]),
+            landmark_error=_number(result.landmark_error[image]),
+            loss_total=_number(result.loss_total[image]),
+            losses={name: _number(getattr(result.losses, name)[image]) for name in LOSS_NAMES},
+            iterations=int(result.iterations[image]),
+            diverged=bool(result.diverged[image]),
+            fit_seconds=float(result.seconds[group]),
+            render_rgba=to_bytes(preview.render[image], preview.mask[image]),
+            shape_rgb=to_bytes(preview.shape_only[image]),
+            texture_rgb=textures[group],
+        )
+        for image, group in enumerate(inputs.group.tolist())
+    ]
+
+
+def seed_of(image_id: str) -> int:
+    """A seed that depends on the image's id alone, so that batches, order and retries do not matter."""
+    return int.from_bytes(blake2b(image_id.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def to_bytes(
+    image: Float[Tensor, "3 height width"], mask: Bool[Tensor, "height width"] | None = None
+) -> UInt8[np.ndarray, "height width channel"]:
+    """RGB in [0, 1] as bytes, with a mask as opacity."""
+    channels = image if mask is None else torch.cat((image, mask.unsqueeze(0).to(image.dtype)))
+    return (channels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _number(value: Float[Tensor, ""]) -> float | None:
+    number = float(value)
+    return number if np.isfinite(number) else None
