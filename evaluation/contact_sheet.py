@@ -32,6 +32,11 @@ def over(
     return (mixed + 0.5).astype(np.uint8)
 
 
+def flattened(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture over light grey."""
+    return np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(225))
+
+
 def draw_contact_sheet(
     headings: Sequence[str], rows: Sequence[SheetRow], tile_px: int = 192
 ) -> UInt8[np.ndarray, "height width 3"]:
@@ -51,17 +56,6 @@ def draw_contact_sheet(
             if picture is not None:
                 sheet.paste(_tile(picture, tile_px), (GAP_PX + column * pitch, top + LABEL_PX))
     return np.asarray(sheet)
-
-
-def cut_tiles(
-    sheet: UInt8[np.ndarray, "height width 3"], columns: int, tile_px: int = 192
-) -> list[tuple[UInt8[np.ndarray, "tile tile 3"], ...]]:
-    """The tiles of a contact sheet, row by row: the inverse of `draw_contact_sheet`."""
-    pitch = tile_px + GAP_PX
-    count = (len(sheet) - LABEL_PX) // (LABEL_PX + pitch)
-    tops = [2 * LABEL_PX + number * (LABEL_PX + pitch) for number in range(count)]
-    lefts = [GAP_PX + column * pitch for column in range(columns)]
-    return [tuple(sheet[top : top + tile_px, left : left + tile_px] for left in lefts) for top in tops]
 
 
 def _tile(picture: UInt8[np.ndarray, "_ _ 3"], tile_px: int) -> Image.Image:

@@ -5,12 +5,15 @@ allows one texture coordinate a vertex: the first vertices of a GLB are the mode
 seams are repeated after them.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
 from PIL import Image
+
+from ops.errors import UnsupportedInputError
 
 METRES_PER_MM = 1e-3
 
@@ -24,6 +27,17 @@ class TexturedMesh(NamedTuple):
     uv_triangles: Int32[np.ndarray, "triangle 3"]
     texture_rgb: UInt8[np.ndarray, "row column 3"]
     """Row 0 lies at v = 1."""
+
+    def write(self, path: str | Path) -> None:
+        """Write a .glb, .obj or .ply file.
+
+        Raises:
+            UnsupportedInputError: another suffix.
+        """
+        name = Path(path).suffix.lower().removeprefix(".")
+        if name not in MESH_WRITERS:
+            raise UnsupportedInputError(f"{path}: expected a mesh file ({', '.join(MESH_WRITERS)}), got {name!r}")
+        MESH_WRITERS[name](Path(path), self)
 
 
 class UnweldedMesh(NamedTuple):
@@ -90,6 +104,10 @@ def write_ply(path: Path, mesh: TexturedMesh) -> None:
 
     surface = Trimesh(mesh.vertices_mm, mesh.triangles, vertex_colors=vertex_colours(mesh), process=False)
     _write_export(path, surface.export(file_type="ply"))
+
+
+MESH_WRITERS: dict[str, Callable[[Path, TexturedMesh], None]] = {"glb": write_glb, "obj": write_obj, "ply": write_ply}
+"""By the suffix of the file."""
 
 
 def vertex_colours(mesh: TexturedMesh) -> UInt8[np.ndarray, "vertex 3"]:

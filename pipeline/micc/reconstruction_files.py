@@ -7,9 +7,8 @@ from evaluation.micc import Setting, parse_setting, parse_subject
 from ops.errors import ConfigurationError, UnsupportedInputError
 from ops.geometry.mesh import MESH_SUFFIXES
 from pipeline.micc.schema import MiccReason
-from pipeline.run.accounts import current_identities
+from pipeline.run.reader import open_run
 from pipeline.run.record import RUN_FILE
-from pipeline.storage.store import open_storage
 from pipeline.tables.schema import Status
 
 
@@ -70,7 +69,7 @@ def _from_folder(root: Path) -> dict[tuple[str, Setting], Reconstruction]:
 
 def _from_run(root: Path) -> dict[tuple[str, Setting], Reconstruction]:
     found: dict[tuple[str, Setting], Reconstruction] = {}
-    for folder, row in current_identities(open_storage(root), ["status", "reason", "message", "mesh_path"]):
+    for folder, row in open_run(root).rows("identities", ["status", "reason", "message", "mesh_path"]):
         key = _key(row["identity_id"])
         if key is None:
             continue

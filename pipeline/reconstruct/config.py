@@ -8,12 +8,13 @@ from typing import Any
 
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
+from ops.geometry.mesh_io import MESH_WRITERS
 from ops.reconstruction.detection import DetectionConfig
 from ops.weights.bundle import ModelBundle
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout
 from pipeline.input.planner import PlanConfig
-from pipeline.stages.writing import MESH_WRITERS, MeshFormat
+from pipeline.stages.writing import MeshFormat
 from pipeline.storage.store import Storage, open_output
 from pipeline.storage.submitted_job import submission_id
 

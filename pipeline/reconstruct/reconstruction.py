@@ -91,8 +91,9 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
         finally:
             end_run(record["runs"][-1], outcome, pace)
             if fence.held():
-                write_record(root, record)
+                # In this order: where the record names an outcome, the current rows are those of that run's end.
                 write_current(root, plans.current(committed))
+                write_record(root, record)
         return _conclude(run, pace, record, say)
 
 

@@ -1,17 +1,17 @@
 """What an output holds: current rows counted, whichever shards they are in."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
-from pipeline.run.plans import PlanStore, read_current
+from pipeline.run.plans import PlanStore
 from pipeline.run.shards import ShardSummary, folder_of
 from pipeline.run.summary import label_of, total
+from pipeline.storage.parquet import read_table
 from pipeline.storage.store import Storage
 
 pc: Any = pyarrow.compute
@@ -52,31 +52,6 @@ def take_account(plans: PlanStore, committed: Mapping[int, ShardSummary]) -> Acc
     )
 
 
-def current_identities(root: Storage, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Some columns of the current rows of `identities.parquet`, each with the folder of its shard.
-
-    Raises:
-        OutputError: the output has no `current.parquet`.
-    """
-    people: dict[str, set[str]] = {}
-    for row in read_current(root).select(["folder", "identity_id"]).to_pylist():
-        people.setdefault(row["folder"], set()).add(row["identity_id"])
-    for folder, names in sorted(people.items()):
-        for row in _read(root, f"{folder}/identities.parquet", ["identity_id", *columns]):
-            if row["identity_id"] in names:
-                yield folder, row
-
-
 def _labels(root: Storage, name: str, people: set[str]) -> Counter[str]:
-    rows = _read(root, name, ["identity_id", "status", "reason"])
+    rows = read_table(root, name, ["identity_id", "status", "reason"]).to_pylist()
     return Counter(label_of(row["status"], row["reason"]) for row in rows if row["identity_id"] in people)
-
-
-def _read(root: Storage, name: str, columns: list[str]) -> list[dict[str, Any]]:
-    filesystem, base = root.filesystem()
-
-    def read() -> list[dict[str, Any]]:
-        with filesystem.open_input_file(f"{base}/{name}") as file:
-            return pq.ParquetFile(file).read(columns).to_pylist()
-
-    return root.patiently(read)

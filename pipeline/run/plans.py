@@ -30,6 +30,7 @@ from pipeline.input.planner import PLANNED_IDENTITIES, PLANNED_ITEMS, Known, Pla
 from pipeline.run.shards import folder_of
 from pipeline.storage.folders import CommittedFolders
 from pipeline.storage.lease import Fence, LeaseLostError
+from pipeline.storage.parquet import read_table
 from pipeline.storage.store import Storage
 
 PLANS, PLAN_NAME = "plans", "plan.json"
@@ -133,7 +134,7 @@ class PlanStore:
     def identities(self) -> pa.Table:
         """The persons of all generations, oldest first: `PLANNED_IDENTITIES` and `generation`."""
         tables = [
-            _read(self.root, f"{generation.folder}/{IDENTITIES_FILE}", PLANNED_IDENTITIES.names).append_column(
+            read_table(self.root, f"{generation.folder}/{IDENTITIES_FILE}", PLANNED_IDENTITIES.names).append_column(
                 "generation", pa.array(np.full(generation.identities, generation.generation, np.int32))
             )
             for generation in self.generations
@@ -156,7 +157,7 @@ class PlanStore:
             counts: Any = self.identities.column("items").slice(start, generation.identities).to_numpy()
             mask = np.repeat(newest[start:stop], counts)
             names = ["item_key", "size_bytes", "modified_ns"]
-            items = _read(self.root, f"{generation.folder}/{ITEMS_FILE}", names)
+            items = read_table(self.root, f"{generation.folder}/{ITEMS_FILE}", names)
             item_keys: Any = items.column("item_key").to_numpy()
             versions.append(item_versions(item_keys, items.column("size_bytes"), items.column("modified_ns"))[mask])
             keys.append(item_keys[mask])
@@ -269,16 +270,6 @@ def read_current(root: Storage) -> pa.Table:
 
 def _folders(root: Storage, fence: Fence | None) -> CommittedFolders:
     return CommittedFolders(root=root, parent=PLANS, marker=PLAN_NAME, fence=fence)
-
-
-def _read(root: Storage, name: str, columns: list[str]) -> pa.Table:
-    filesystem, base = root.filesystem()
-
-    def read() -> pa.Table:
-        with filesystem.open_input_file(f"{base}/{name}") as file:
-            return pq.ParquetFile(file).read(columns)
-
-    return root.patiently(read)
 
 
 def _last_of_each(names: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Fitted rows to a committed shard: two tables, meshes, textures, a contact sheet."""
+"""Fitted rows to a committed shard: tables, meshes, textures, pictures, a contact sheet."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-from evaluation.contact_sheet import SheetRow, draw_contact_sheet, over
+from evaluation.contact_sheet import SheetRow, draw_contact_sheet, flattened, over
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_png, encode_png
-from ops.geometry import mesh_io
+from ops.geometry.mesh_io import MESH_WRITERS
 from ops.reconstruction.fitting import LOSS_NAMES
+from ops.reconstruction.mesh import face_mesh
 from ops.weights.bundle import ModelBundle
 from pipeline.input.planner import block_of
 from pipeline.run.plans import PlannedShards, read_plans
+from pipeline.run.reader import PICTURES_FILE
 from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.run.summary import label_of
 from pipeline.stages.models import load_fit_models
@@ -32,6 +32,7 @@ from pipeline.tables.schema import (
     COMMITTED,
     ITEMS,
     PENDING,
+    PICTURES,
     ModelSizes,
     Status,
     fitted_schema,
@@ -40,7 +41,6 @@ from pipeline.tables.schema import (
 )
 
 MeshFormat = Literal["glb", "obj", "ply"]
-MESH_WRITERS = {"glb": mesh_io.write_glb, "obj": mesh_io.write_obj, "ply": mesh_io.write_ply}
 HEADINGS = ("input", "render over input", "shape", "texture")
 Row = dict[str, Any]
 
@@ -82,6 +82,7 @@ class WriteShard:
             pq.write_table(frames, folder / "frames.parquet")
             identities = pa.Table.from_pylist(people, schema=identities_schema(self.sizes))
             pq.write_table(identities, folder / "identities.parquet")
+            pq.write_table(_pictures(rows), folder / PICTURES_FILE)
             sheet = draw_contact_sheet(HEADINGS, list(_sheet_rows(rows)))
             (folder / "contact_sheet.png").write_bytes(encode_png(sheet))
             summary = ShardSummary(
@@ -118,7 +119,7 @@ class WriteShard:
             return person | _why_nothing(rows)
         with naming(self, first["identity_id"]):
             texture_png = next(row["texture_png"] for row in fitted if row["texture_png"])
-            mesh = _mesh(shape, fitted[0]["identity"], decode_png(texture_png))
+            mesh = face_mesh(shape, fitted[0]["identity"], None, decode_png(texture_png))
             (folder / "meshes").mkdir(exist_ok=True)
             (folder / "textures").mkdir(exist_ok=True)
             stem = first["stem"]
@@ -244,13 +245,10 @@ def _why_nothing(rows: Sequence[Row]) -> Row:
     return {"status": status, "reason": reason, "message": f"no usable image: {causes}"}
 
 
-def _mesh(shape: MorphableModel, identity: Sequence[float], texture_rgb: np.ndarray) -> mesh_io.TexturedMesh:
-    """The person's neutral face."""
-    coefficients = torch.tensor(identity, device=shape.mean_mm.device, dtype=shape.mean_mm.dtype)
-    vertices = shape.vertices_mm(coefficients, coefficients.new_zeros(shape.expression_size))
-    arrays = (vertices, shape.triangles, shape.uv, shape.uv_triangles)
-    vertices_mm, triangles, uv, uv_triangles = (array.detach().cpu().numpy() for array in arrays)
-    return mesh_io.TexturedMesh(vertices_mm, triangles, uv, uv_triangles, texture_rgb)
+def _pictures(rows: Sequence[Row]) -> pa.Table:
+    """Those of the first fitted image of every person: the row that carries the texture."""
+    first = [row for row in rows if row["texture_png"]]
+    return pa.Table.from_pylist([{name: row[name] for name in PICTURES.names} for row in first], schema=PICTURES)
 
 
 def _mean(values: Any) -> float | None:
@@ -261,7 +259,7 @@ def _mean(values: Any) -> float | None:
 def _sheet_rows(rows: Sequence[Row]) -> Any:
     textures = {row["identity_id"]: row["texture_png"] for row in rows if row["texture_png"]}
     for row in rows:
-        crop = _flattened(row["crop_png"])
+        crop = flattened(decode_png(row["crop_png"])) if row["crop_png"] else None
         if row["render_png"] is None:
             label = f"{row['image_id']}: {label_of(row['status'], row['reason'])}, {row['message']}"
             yield SheetRow(label, True, (crop, None, None, None))
@@ -272,11 +270,3 @@ def _sheet_rows(rows: Sequence[Row]) -> Any:
         surface, texture = decode_png(row["shape_png"]), decode_png(textures[row["identity_id"]])
         assert crop is not None
         yield SheetRow(label, False, (crop, over(decode_png(row["render_png"]), crop), surface, texture))
-
-
-def _flattened(png: bytes | None) -> np.ndarray | None:
-    """An RGBA crop; what the image does not cover is light grey."""
-    if png is None:
-        return None
-    rgba = decode_png(png)
-    return np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(225))

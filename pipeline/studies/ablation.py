@@ -7,8 +7,8 @@
     OUT/table.txt  OUT/grid.png  OUT/index.html
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,17 +21,17 @@ import torch
 
 from evaluation.ablation import FULL, VARIANTS, Outcome, Outcomes, Variant, render_table, table_cells, variants_of
 from evaluation.albedo_error import albedo_error, region_texels
-from evaluation.contact_sheet import SheetRow, cut_tiles, draw_contact_sheet
+from evaluation.contact_sheet import SheetRow, draw_contact_sheet
 from evaluation.shape_error import neutral_face_error_mm
 from ops.errors import ConfigurationError
 from ops.face.morphable_model import MorphableModel
-from ops.files.photo import decode_png, encode_png
+from ops.files.photo import encode_png
 from ops.texture.pca import PcaTexture
 from ops.weights.bundle import ModelBundle, ModelRef, load_shape, load_texture
 from pipeline.cluster.session import ray_session
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.reconstruction import reconstruct
-from pipeline.stages.writing import HEADINGS
+from pipeline.run.reader import Run, open_run
 from pipeline.studies.truth import Truth, find_truth
 from pipeline.tables.schema import Status
 
@@ -62,25 +62,6 @@ class Ablation(NamedTuple):
     """Whether every planned item of every variant is accounted for."""
 
 
-class _Portrait(NamedTuple):
-    """Pictures of a person's first usable image."""
-
-    photo: np.ndarray
-    render: np.ndarray
-    texture: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """The tables of a committed shard."""
-
-    folder: Path
-
-    def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Rows of identities or frames."""
-        return pq.read_table(self.folder / f"{table}.parquet", columns=columns).to_pylist()
-
-
 def ablate(config: ReconstructConfig, bundle: ModelBundle, names: Sequence[str], say: Say) -> Ablation:
     """Run the variants that are not finished yet below `config.output`, and compare them after each.
 
@@ -104,7 +85,7 @@ def ablate(config: ReconstructConfig, bundle: ModelBundle, names: Sequence[str],
             say(f"{number}/{len(variants)} {variant.heading}")
             run = replace(config, output=root / variant.name, fit=variant.applied_to(config.fit))
             complete &= reconstruct(run, bundle_of(variant, bundle), say).complete
-            results[variant.name] = _outcomes(root / variant.name, shape, truth)
+            results[variant.name] = outcomes_of(open_run(root / variant.name), shape, truth)
             text = _publish(root, results)
     return Ablation(results, text, complete)
 
@@ -134,64 +115,44 @@ def bundle_of(variant: Variant, bundle: ModelBundle) -> ModelBundle:
     return replace(bundle, texture=PCA_TEXTURE, regressor=None) if variant.pca_texture else bundle
 
 
-def _shards(output: Path) -> Iterator[_Shard]:
-    """The committed shards of a run, ascending."""
-    return (_Shard(path.parent) for path in sorted(output.glob("shards/*/identities.parquet")))
-
-
-def _outcomes(output: Path, shape: MorphableModel, truth: Mapping[str, Truth]) -> dict[str, Outcome]:
+def outcomes_of(run: Run, shape: MorphableModel, truth: Mapping[str, Truth]) -> dict[str, Outcome]:
     """Measures of everybody a run reconstructed."""
     outcomes: dict[str, Outcome] = {}
-    texels = region_texels(shape, TRUTH_REGION, _texture_side(output)) if truth else None
-    for shard in _shards(output):
-        losses = _mean_losses(shard)
-        for row in shard.rows("identities"):
-            if row["status"] != Status.OK:
-                continue
-            second, pixel = losses[row["identity_id"]]
-            outcome = Outcome(
-                identity_similarity=row["identity_similarity"],
-                judge_similarity=row["judge_similarity"],
-                second_similarity=None if second is None else 1 - second,
-                landmark_error=row["landmark_error"],
-                pixel_error=pixel,
-            )
-            known = truth.get(row["identity_id"])
-            if known is not None:
-                found = torch.tensor([row["identity"]], dtype=torch.float32)
-                error = neutral_face_error_mm(shape, found, known.identity.unsqueeze(0), TRUTH_REGION)
-                outcome = outcome._replace(shape_error_mm=error.item())
-            if known is not None and known.texture is not None and texels is not None:
-                albedo = torch.from_numpy(_texture(shard, row)).permute(2, 0, 1).unsqueeze(0).float() / 255
-                error = albedo_error(albedo, known.texture.unsqueeze(0).float() / 255, texels)
-                outcome = outcome._replace(texture_error=error.item())
-            outcomes[row["identity_id"]] = outcome
+    losses = _mean_losses(run)
+    people = [row for _, row in run.rows("identities") if row["status"] == Status.OK]
+    texels = None
+    if truth and people:
+        texels = region_texels(shape, TRUTH_REGION, len(run.texture(people[0]["identity_id"])))
+    for row in people:
+        second, pixel = losses[row["identity_id"]]
+        outcome = Outcome(
+            identity_similarity=row["identity_similarity"],
+            judge_similarity=row["judge_similarity"],
+            second_similarity=None if second is None else 1 - second,
+            landmark_error=row["landmark_error"],
+            pixel_error=pixel,
+        )
+        known = truth.get(row["identity_id"])
+        if known is not None:
+            found = torch.tensor([row["identity"]], dtype=torch.float32)
+            error = neutral_face_error_mm(shape, found, known.identity.unsqueeze(0), TRUTH_REGION)
+            outcome = outcome._replace(shape_error_mm=error.item())
+        if known is not None and known.texture is not None and texels is not None:
+            rgb = torch.tensor(run.texture(row["identity_id"]))
+            albedo = rgb.permute(2, 0, 1).unsqueeze(0).float() / 255
+            error = albedo_error(albedo, known.texture.unsqueeze(0).float() / 255, texels)
+            outcome = outcome._replace(texture_error=error.item())
+        outcomes[row["identity_id"]] = outcome
     return outcomes
 
 
-def _mean_losses(shard: _Shard) -> dict[str, tuple[float | None, float | None]]:
+def _mean_losses(run: Run) -> dict[str, tuple[float | None, float | None]]:
     """Distance of the second render's identity and colour difference, means over every person's images."""
     columns = ["loss_identity_second", "loss_pixel"]
-    table = pq.read_table(shard.folder / "frames.parquet", columns=["identity_id", "status", *columns])
+    table = run.table("frames", ["status", *columns])
     ok = table.filter(pc.equal(table["status"], Status.OK.value))
     means = ok.group_by("identity_id").aggregate([(name, "mean") for name in columns]).to_pylist()
     return {row["identity_id"]: (row[f"{columns[0]}_mean"], row[f"{columns[1]}_mean"]) for row in means}
-
-
-def _texture(shard: _Shard, row: Mapping[str, Any]) -> np.ndarray:
-    """A person's albedo, writable."""
-    return decode_png((shard.folder / row["texture_path"]).read_bytes()).copy()
-
-
-def _texture_side(output: Path) -> int:
-    """Side of the albedo of whoever comes first; 1 where nobody was reconstructed."""
-    sides = (
-        len(_texture(shard, row))
-        for shard in _shards(output)
-        for row in shard.rows("identities")
-        if row["texture_path"]
-    )
-    return next(sides, 1)
 
 
 def _publish(root: Path, results: Mapping[str, Outcomes]) -> str:
@@ -216,31 +177,17 @@ def _grid(root: Path, results: Mapping[str, Outcomes]) -> np.ndarray:
     """The figure: two rows a person, the render over the photo and the albedo; a column a variant."""
     variants = variants_of(results)
     people = sorted(results[FULL.name])[:GRID_PEOPLE]
-    portraits = [_portraits(root / variant.name, people) for variant in variants]
+    runs = [open_run(root / variant.name) for variant in variants]
     rows: list[SheetRow] = []
     for person in people:
-        found = [column.get(person) for column in portraits]
-        photo = next(portrait.photo for portrait in found if portrait is not None)
-        rows.append(SheetRow(person, False, (photo, *(portrait and portrait.render for portrait in found))))
-        rows.append(SheetRow("", False, (None, *(portrait and portrait.texture for portrait in found))))
+        found = [
+            run.pictures(person) if person in results[variant.name] else None
+            for variant, run in zip(variants, runs, strict=True)
+        ]
+        photo = next(pictures.input for pictures in found if pictures is not None)
+        rows.append(SheetRow(person, False, (photo, *(pictures and pictures.render for pictures in found))))
+        rows.append(SheetRow("", False, (None, *(pictures and pictures.texture for pictures in found))))
     return draw_contact_sheet(("input", *(variant.heading for variant in variants)), rows)
-
-
-def _portraits(output: Path, people: Sequence[str]) -> dict[str, _Portrait]:
-    """The first usable image of some people, cut out of a run's contact sheets."""
-    found: dict[str, _Portrait] = {}
-    photo, render, texture = (HEADINGS.index(name) for name in ("input", "render over input", "texture"))
-    for shard in _shards(output):
-        frames = shard.rows("frames", ["identity_id", "status"])
-        if not any(row["identity_id"] in people for row in frames):
-            continue
-        tiles = cut_tiles(decode_png((shard.folder / "contact_sheet.png").read_bytes()), len(HEADINGS))
-        current: dict[str, _Portrait] = {}
-        for row, cut in zip(frames, tiles, strict=True):
-            if row["status"] == Status.OK and row["identity_id"] in people:
-                current.setdefault(row["identity_id"], _Portrait(cut[photo], cut[render], cut[texture]))
-        found |= current
-    return found
 
 
 def _page(cells: Sequence[Sequence[str]], results: Mapping[str, Outcomes]) -> str:

@@ -42,8 +42,7 @@ from pipeline.micc.evaluation import Evaluation
 from pipeline.micc.synthetic import SyntheticMiccSettings, read_truth, write_synthetic_micc
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.reconstruction import reconstruct
-from pipeline.run.accounts import current_identities
-from pipeline.storage.store import open_storage
+from pipeline.run.reader import open_run
 from pipeline.tables.schema import Status
 
 DATA, VARIANTS, TABLE_FILE, INDEX_FILE = "data", "variants", "table.txt", "index.html"
@@ -174,7 +173,7 @@ def _frames(count: int) -> str:
 def _clips(output: Path) -> dict[Case, _Clip]:
     """The current reconstructions of an output."""
     found: dict[Case, _Clip] = {}
-    for folder, row in current_identities(open_storage(output), ["status", "reason", "message", "identity"]):
+    for folder, row in open_run(output).rows("identities", ["status", "reason", "message", "identity"]):
         subject, setting = row["identity_id"].split("/")
         ok = row["status"] == Status.OK
         identity = np.asarray(row["identity"], np.float32) if ok else None

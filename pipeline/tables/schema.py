@@ -166,6 +166,18 @@ def identities_schema(sizes: ModelSizes) -> pa.Schema:
     )
 
 
+PICTURES = pa.schema(
+    [
+        ("identity_id", pa.string()),
+        ("image_id", pa.string()),
+        ("crop_png", pa.large_binary()),
+        ("render_png", pa.large_binary()),
+        ("shape_png", pa.large_binary()),
+    ]
+)
+"""`pictures.parquet`: one row per reconstructed person, of its first usable image. The crop is opaque where the image
+covers it, the render where the face covers the crop."""
+
 COMMITTED = pa.schema([("shard", pa.int32()), ("summary", pa.string())])
 """One row a committed shard: its `_SUCCESS.json`."""
 

@@ -5,16 +5,17 @@ are there are kept, so an interrupted preparation continues.
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from ops.errors import ConfigurationError, InputError
@@ -30,7 +31,9 @@ from pipeline.cluster.session import ClusterConfig, local_cpus, ray_session
 from pipeline.input.locations import local_file, read_location
 from pipeline.input.planner import PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
-from pipeline.run.shards import SHARDS, SUCCESS_NAME
+from pipeline.run.reader import Run, open_run
+from pipeline.run.record import RUN_FILE
+from pipeline.run.shards import folder_of, name_of
 from pipeline.stages.alignment import AlignFaces
 from pipeline.stages.detection import DetectFaces
 from pipeline.stages.frames import ReadFrames
@@ -39,9 +42,17 @@ from pipeline.stages.stage import Fused, Placement, Stage, apply_stage, naming
 from pipeline.tables.schema import ALIGNED, PENDING, Frame, ModelSizes, Status, frames_from_table
 
 Say = Callable[[str], None]
-COUNTS_NAME, RUN_RECORD = "counts.json", "run.json"
+COUNTS_NAME = "counts.json"
 SAMPLED = pa.schema([("shard", pa.int32()), ("counts", pa.string())])
 """One row a part: how many images became samples, and why others did not, as JSON."""
+
+
+class RunSource(NamedTuple):
+    """What sampling a run needs in memory."""
+
+    run: Run
+    texture: TextureModel
+    """Turns coefficients into what is learned."""
 
 
 class _Known(NamedTuple):
@@ -78,7 +89,7 @@ class WriteSamples:
         rows = frames_from_table(table)
         samples = [_unknown(row, self.sizes) for row in rows if row.ok]
         counts = Counter(row.reason if not row.ok else str(Status.OK) for row in rows)
-        return _finish_part(self.folder, rows[0].shard, samples, counts)
+        return _finish_part(self.folder / name_of(rows[0].shard), rows[0].shard, samples, counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,21 +110,21 @@ class SampleFits:
         """Counts."""
         return SAMPLED
 
-    def load(self) -> TextureModel:
-        """The texture model, which turns coefficients into what is learned."""
-        return load_texture(self.bundle.texture, load_shape(self.bundle.shape))
+    def load(self) -> RunSource:
+        """The run and its texture model."""
+        return RunSource(open_run(self.run), load_texture(self.bundle.texture, load_shape(self.bundle.shape)))
 
-    def __call__(self, loaded: TextureModel, table: pa.Table) -> pa.Table:
-        """Write one part a shard."""
+    def __call__(self, loaded: RunSource, table: pa.Table) -> pa.Table:
+        """Write one part per shard."""
         parts = [self._sample(loaded, int(shard)) for shard in table.column("shard").to_pylist()]
         return pa.concat_tables(parts)
 
-    def _sample(self, texture: TextureModel, shard: int) -> pa.Table:
-        folder = self.run / SHARDS / f"{shard:05d}"
-        people = {row["identity_id"]: row for row in pq.ParquetFile(folder / "identities.parquet").read().to_pylist()}
+    def _sample(self, source: RunSource, shard: int) -> pa.Table:
+        run, folder = source.run, folder_of(shard)
+        people = {row["identity_id"]: row for row in run.shard_table(folder, "identities").to_pylist()}
         samples: list[RegressorSamples] = []
         counts: Counter[str] = Counter()
-        for uri, rows in _by_uri(pq.ParquetFile(folder / "frames.parquet").read().to_pylist()).items():
+        for uri, rows in _by_uri(run.shard_table(folder, "frames").to_pylist()).items():
             good = [row for row in rows if row["status"] == Status.OK]
             counts.update(row["reason"] for row in rows if row["status"] != Status.OK)
             if not good:
@@ -127,10 +138,10 @@ class SampleFits:
                 with naming(self, row["image_id"]):
                     image, scale = images[row["frame_index"]]
                     points = np.array(row["landmarks_px"], np.float32).reshape(68, 2) / scale
-                    found = _found(row, people[row["identity_id"]], texture)
+                    found = _found(row, people[row["identity_id"]], source.texture)
                     samples.append(RegressorSamples(*crop_sample(image, points), seed_array(row["image_id"]), *found))
                     counts[str(Status.OK)] += 1
-        return _finish_part(self.folder, shard, samples, counts)
+        return _finish_part(self.folder / _run_part(run, shard), shard, samples, counts)
 
 
 def sample_input(source: Path, folder: Path, bundle: ModelBundle, cluster: ClusterConfig, say: Say) -> dict[str, int]:
@@ -139,11 +150,11 @@ def sample_input(source: Path, folder: Path, bundle: ModelBundle, cluster: Clust
     Raises:
         ConfigurationError: nothing to sample, or a run of other models.
     """
-    if (source / RUN_RECORD).is_file():
-        blocks, stage = _of_run(source, folder, bundle)
-    else:
-        blocks, stage = _of_data_set(source, folder, bundle)
-    pending = [block for shard, block in blocks if not (folder / f"{shard:05d}" / COUNTS_NAME).is_file()]
+    is_run = (source / RUN_FILE).is_file()
+    blocks, stage = _of_run(source, folder, bundle) if is_run else _of_data_set(source, folder, bundle)
+    if is_run:
+        _remove_others(folder, [part for part, _ in blocks])
+    pending = [block for part, block in blocks if not (folder / part / COUNTS_NAME).is_file()]
     if pending:
         with ray_session(cluster) as ray:
             workers = max(1, min(len(pending), int(ray.cluster_resources().get("CPU", local_cpus())) - 1))
@@ -153,8 +164,8 @@ def sample_input(source: Path, folder: Path, bundle: ModelBundle, cluster: Clust
                 done += block.num_rows
                 say(f"sampled {done} of {len(pending)} shards of {source}")
     total: Counter[str] = Counter()
-    for shard, _ in blocks:
-        total.update(json.loads((folder / f"{shard:05d}" / COUNTS_NAME).read_text(encoding="utf-8")))
+    for part, _ in blocks:
+        total.update(json.loads((folder / part / COUNTS_NAME).read_text(encoding="utf-8")))
     say(f"samples of {source}: " + ", ".join(f"{count} {label}" for label, count in sorted(total.items())))
     return dict(total)
 
@@ -164,13 +175,14 @@ def seed_array(image_id: str) -> np.ndarray:
     return np.array(seed_of(image_id), np.int64)
 
 
-def _of_data_set(source: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[int, pa.Table]], Stage]:
+def _of_data_set(source: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[str, pa.Table]], Stage]:
     plan = plan_shards(list_input(source).items, PlanConfig())
     rows = block_of(plan.rows())
     shards = rows.column("shard").to_numpy()
     starts = [*np.flatnonzero(np.diff(shards, prepend=-1)).tolist(), len(shards)]
     blocks = [
-        (int(shards[start]), rows.slice(start, stop - start).combine_chunks()) for start, stop in pairwise(starts)
+        (name_of(int(shards[start])), rows.slice(start, stop - start).combine_chunks())
+        for start, stop in pairwise(starts)
     ]
     stage = Fused(
         stages=(
@@ -188,27 +200,39 @@ def _of_data_set(source: Path, folder: Path, bundle: ModelBundle) -> tuple[list[
     return blocks, stage
 
 
-def _of_run(run: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[int, pa.Table]], Stage]:
-    record: dict[str, Any] = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
+def _of_run(run: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[str, pa.Table]], Stage]:
+    opened = open_run(run)
     description: dict[str, Any] = bundle.description()
     for role in ("shape", "texture"):
         ours, theirs = (
-            {key: models[role][key] for key in ("kind", "sha256")} for models in (description, record["models"])
+            {key: models[role][key] for key in ("kind", "sha256")} for models in (description, opened.record["models"])
         )
         if ours != theirs:
             raise ConfigurationError(
                 f"the run {run} was made with the {role} model {theirs}, the bundle {bundle.name} has {ours}: its "
                 "coefficients mean something else"
             )
-    shards = sorted(int(path.parent.name) for path in run.glob(f"{SHARDS}/*/{SUCCESS_NAME}"))
+    shards = [int(Path(shard_folder).name) for shard_folder in opened.folders]
     if not shards:
         raise ConfigurationError(f"expected committed shards in the run {run}, found none")
-    blocks = [(shard, pa.table({"shard": [shard]}, schema=PENDING)) for shard in shards]
+    blocks = [(_run_part(opened, shard), pa.table({"shard": [shard]}, schema=PENDING)) for shard in shards]
     return blocks, SampleFits(run=run.absolute(), folder=folder, bundle=bundle)
 
 
-def _finish_part(folder: Path, shard: int, samples: Sequence[RegressorSamples], counts: Counter[str]) -> pa.Table:
-    part = folder / f"{shard:05d}"
+def _run_part(run: Run, shard: int) -> str:
+    """The part of a run's shard: another one when fewer of its rows are current."""
+    people = sorted(run.folders[folder_of(shard)].to_pylist())
+    return f"{name_of(shard)}-{blake2b(json.dumps(people).encode(), digest_size=4).hexdigest()}"
+
+
+def _remove_others(folder: Path, parts: Sequence[str]) -> None:
+    """Remove the parts of a run's rows that have been superseded since they were sampled."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in parts:
+            shutil.rmtree(path)
+
+
+def _finish_part(part: Path, shard: int, samples: Sequence[RegressorSamples], counts: Counter[str]) -> pa.Table:
     if samples:
         write_part(part, RegressorSamples(*(np.stack(column) for column in zip(*samples, strict=True))))
     part.mkdir(parents=True, exist_ok=True)

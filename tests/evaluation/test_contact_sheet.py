@@ -1,6 +1,6 @@
 import numpy as np
 
-from evaluation.contact_sheet import GAP_PX, LABEL_PX, SheetRow, cut_tiles, draw_contact_sheet, over
+from evaluation.contact_sheet import GAP_PX, LABEL_PX, SheetRow, draw_contact_sheet, flattened, over
 
 RED = np.full((50, 50, 3), (200, 0, 0), np.uint8)
 WIDE_BLUE = np.full((20, 80, 3), (0, 0, 200), np.uint8)
@@ -27,12 +27,9 @@ def test_pictures_stand_under_their_headings_in_their_rows() -> None:
     assert sheet[top + 2, GAP_PX + pitch + 5].tolist() == [255] * 3, "a wide picture keeps its proportions"
 
 
-def test_tiles_are_cut_out_again() -> None:
-    pictures = np.random.default_rng(3).integers(0, 256, (3, 2, 40, 40, 3), np.uint8)
-    rows = [SheetRow(str(number), False, (*pair, None)) for number, pair in enumerate(pictures)]
-    tiles = cut_tiles(draw_contact_sheet(("one", "two", "three"), rows, 40), 3, 40)
-    assert np.array_equal(np.stack([np.stack(row[:2]) for row in tiles]), pictures)
-    assert all((row[2] == 255).all() for row in tiles)
+def test_what_an_image_does_not_cover_is_light_grey() -> None:
+    rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
+    assert flattened(rgba).tolist() == [[[10, 20, 30], [225, 225, 225]]]
 
 
 def test_labels_are_drawn_and_alarms_are_red() -> None:

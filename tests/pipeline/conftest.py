@@ -1,14 +1,17 @@
 """A local Ray for the whole session, and small input files."""
 
+import json
 import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -19,11 +22,16 @@ from werkzeug.serving import make_server
 from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.cluster.session import ClusterConfig, ray_session
-from pipeline.input.listing import Item
+from pipeline.input.listing import Item, table_of
 from pipeline.input.names import stable_id
+from pipeline.input.planner import PlanConfig, plan_shards
+from pipeline.run.plans import read_plans
+from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.storage.store import Storage, open_storage
 
 WritePhoto = Callable[..., Path]
+Reconstructed = Mapping[str, list[dict[str, Any]]]
+"""By person, the rows of its images; each may carry columns of the person under the key `person`."""
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +88,57 @@ def make_item() -> Callable[..., Item]:
         return Item(item_id=item_id, identity_id=identity or item_id, uri=name, location=location or name, kind=kind)
 
     return make
+
+
+@pytest.fixture
+def write_output(make_item: Callable[..., Item]) -> Callable[..., None]:
+    """Write an output as runs leave it: a generation for each argument, whose people are new or have more images."""
+
+    def write(root: Storage, *generations: Reconstructed, record: Mapping[str, Any] | None = None) -> None:
+        plans, store = read_plans(root), ShardStore(root)
+        images: dict[str, int] = {}
+        for people in generations:
+            images |= {person: len(rows) for person, rows in people.items()}
+            items = [make_item(f"{person}{n}", person) for person, count in images.items() for n in range(count)]
+            known = plans.known() if plans.generations else None
+            config = PlanConfig(shard_size=3)
+            planned = plan_shards(table_of(items), config, known, first_shard=plans.next_shard)
+            assert sorted(planned.identities.column("identity_id").to_pylist()) == sorted(people)
+            plans = plans.add(planned, None, {"input": "", "layout": "", "planned": ""})
+            shards: dict[int, list[str]] = {}
+            for row in planned.identities.to_pylist():
+                shards.setdefault(row["shard"], []).append(row["identity_id"])
+            for shard, names in shards.items():
+                _write_shard(store, shard, {name: people[name] for name in names})
+        root.write("run.json", json.dumps(record or {}).encode())
+
+    return write
+
+
+def _write_shard(store: ShardStore, shard: int, people: Reconstructed) -> None:
+    frames: list[dict[str, Any]] = []
+    identities: list[dict[str, Any]] = []
+    for name, rows in people.items():
+        common = {"identity_id": name, "reason": "", "message": ""}
+        frames += [common | {key: value for key, value in row.items() if key != "person"} for row in rows]
+        ok = [row for row in rows if row["status"] == "ok"]
+        status = {"status": "ok"} if ok else {"status": rows[0]["status"], "reason": rows[0].get("reason", "")}
+        identities.append(common | status | {"n_images": len(rows)} | (ok or rows)[0].get("person", {}))
+
+    def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
+        labels = [f"{row['status']} {row['reason']}".strip() for row in rows]
+        return {label: labels.count(label) for label in labels}
+
+    with store.writing(shard) as folder:
+        for table, rows in (("frames", frames), ("identities", identities)):
+            names = list(dict.fromkeys(key for row in rows for key in row))
+            columns = {name: [row.get(name) for row in rows] for name in names}
+            pq.write_table(pa.table(columns), folder / f"{table}.parquet")
+        summary = ShardSummary(
+            shard=shard, fingerprint="f", items=len(frames), identities=counts(identities), frames=counts(frames),
+            fit_seconds=1.0,
+        )  # fmt: skip
+        (folder / SUCCESS_NAME).write_text(summary.to_json())
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pipeline.input.planner import PlanConfig
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.dry_run import forecast
 from pipeline.reconstruct.reconstruction import reconstruct
-from pipeline.run.accounts import current_identities
 from pipeline.run.plans import read_current
+from pipeline.run.reader import open_run
 from pipeline.run.record import read_record
 from pipeline.storage.store import Storage, open_storage
 
@@ -88,10 +88,12 @@ def test_a_run_in_a_store_equals_the_local_one_and_grows(
     assert (grown.items, grown.planned_items, sum(grown.frames.values())) == (4, 4, 4)
     current = dict(zip(*read_current(remote).select(["identity_id", "folder"]).to_pydict().values(), strict=True))
     assert current == {"person_00": "shards/00002", "person_01": "shards/00001"}
-    assert {row["identity_id"]: row["n_images"] for _, row in current_identities(remote, ["n_images"])} == {
-        "person_00": 2,
-        "person_01": 2,
-    }
+    run = open_run(remote)
+    assert run.people().set_index("identity_id")["n_images"].to_dict() == {"person_00": 2, "person_01": 2}
+    assert run.frames()["image_id"].is_unique
+    assert len(run.frames()) == 4
+    assert run.pictures("person_00").input.shape == run.pictures("person_00").render.shape
+    assert len(run.mesh("person_00").vertices_mm) == len(run.shape.mean_mm)
     assert remote.exists("shards/00000/_SUCCESS.json"), "the superseded shard stays"
     record = read_record(remote)
     assert record is not None

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 from pipeline.input.listing import Item, table_of
 from pipeline.input.names import short_hash
 from pipeline.input.planner import PlanConfig, plan_shards
-from pipeline.run.accounts import current_identities, take_account
-from pipeline.run.plans import PlanStore, read_plans, write_current
+from pipeline.run.accounts import take_account
+from pipeline.run.plans import PlanStore, read_plans
 from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.storage.store import Storage
 
@@ -63,10 +63,3 @@ def test_each_person_counts_once(root: Storage, tmp_path: Path) -> None:
     assert account.frames == {"ok": 3, "rejected low_score": 1, "rejected no_face": 2}
     assert account.identities == {"ok": 2, "rejected low_score": 1}
     assert account.superseded == {0: frozenset({"anna"})}
-    write_current(root, plans.current(store.summaries()))
-    found = [(folder, row["identity_id"], row["status"]) for folder, row in current_identities(root, ["status"])]
-    assert found == [
-        ("shards/00000", "bob", "rejected"),
-        ("shards/00001", "cy", "ok"),
-        ("shards/00002", "anna", "ok"),
-    ]

@@ -133,6 +133,13 @@ def test_the_contact_sheet_has_a_row_an_image(tmp_path: Path, tiny_shape: Morpha
         assert 1.8 < six / sheet.height < 2
 
 
+def test_pictures_are_those_of_the_first_fitted_image_of_a_person(tmp_path: Path, tiny_shape: MorphableModel) -> None:
+    write(tmp_path, tiny_shape, [unfit("a0", "anna", "rejected", "no_face"), *ROWS])
+    pictures = pd.read_parquet(tmp_path / "shards" / "00004" / "pictures.parquet")
+    assert pictures[["identity_id", "image_id"]].to_numpy().tolist() == [["anna", "a1"]]
+    assert pictures["render_png"][0] == picture((90, 90, 90, 255))
+
+
 def test_all_shards_are_read_as_one_table(tmp_path: Path, tiny_shape: MorphableModel) -> None:
     write(tmp_path, tiny_shape, ROWS)
     write(tmp_path, tiny_shape, [entry | {"shard": 5} for entry in ROWS[:1]])

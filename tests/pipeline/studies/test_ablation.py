@@ -1,5 +1,6 @@
 """A whole ablation on two people of the face world, and what it is made of."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from ops.texture.progressive_gan import GanSize, Generator
 from ops.weights.bundle import ModelRef, load_shape, load_texture, resolve_bundle
 from pipeline.cluster.session import ClusterConfig
 from pipeline.reconstruct.config import ReconstructConfig
-from pipeline.studies.ablation import ablate, bundle_of, choose_variants
+from pipeline.run.reader import open_run
+from pipeline.storage.store import open_storage
+from pipeline.studies.ablation import ablate, bundle_of, choose_variants, outcomes_of
 
 NAMES = [variant.name for variant in VARIANTS]
 
@@ -85,6 +88,26 @@ def test_a_texture_generator_is_compared_with_a_pca(tmp_path: Path) -> None:
     textures = [bundle_of(variant, bundle).texture for variant in chosen]
     assert textures[:-1] == [gan] * (len(NAMES) - 1)
     assert isinstance(load_texture(textures[-1], load_shape(bundle.shape)), PcaTexture)
+
+
+def test_a_person_whose_newest_images_failed_is_not_measured_by_older_ones(
+    write_output: Callable[..., None], tmp_path: Path
+) -> None:
+    def image(similarity: float, status: str = "ok") -> dict[str, Any]:
+        measures = {"identity_similarity": similarity, "judge_similarity": similarity, "landmark_error": 0.03}
+        losses = {"loss_identity_second": 1 - similarity, "loss_pixel": 0.1}
+        person = measures
+        return {"status": status, "person": person} | losses
+
+    root = open_storage(tmp_path)
+    write_output(
+        root,
+        {"anna": [image(0.5)], "bob": [image(0.6)]},
+        {"anna": [image(0.5, "failed")] * 2, "bob": [image(0.7), image(0.9)]},
+    )
+    found = outcomes_of(open_run(root), load_shape(resolve_bundle("embedded").shape), {})
+    assert list(found) == ["bob"]
+    assert found["bob"].second_similarity == pytest.approx(0.8)
 
 
 def test_an_unknown_variant_is_refused(tmp_path: Path) -> None:

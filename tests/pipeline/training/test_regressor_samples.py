@@ -1,10 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -19,13 +19,25 @@ from pipeline.cluster.session import ClusterConfig
 from pipeline.input.planner import PlanConfig
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.reconstruction import reconstruct
+from pipeline.run.reader import open_run
 from pipeline.stages.stage import run_stage
+from pipeline.storage.store import open_storage
 from pipeline.tables.schema import ALIGNED, PENDING, Frame, ModelSizes, table_from_frames
-from pipeline.training.regressor_samples import COUNTS_NAME, SampleFits, WriteSamples, sample_input, seed_array
+from pipeline.training.regressor_samples import (
+    COUNTS_NAME,
+    RunSource,
+    SampleFits,
+    WriteSamples,
+    sample_input,
+    seed_array,
+)
 
 SIZES = ModelSizes(identity=3, expression=2, texture=4)
 LANDMARKS = canonical_landmarks() * (1.0, -1.0) + (150.0, 160.0)
 """A face of about 150 px in an image of 300."""
+BASIS = torch.zeros(4, 3, 64, 64)
+BASIS[0, 1] = 0.25
+TEXTURE = PcaTexture(mean=torch.full((3, 64, 64), 0.5), basis=BASIS, uv_layout="any")
 
 
 def counts(folder: Path, shard: int) -> dict[str, int]:
@@ -67,50 +79,64 @@ def test_a_shard_without_faces_is_counted_and_has_no_samples(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def finished_run(tmp_path: Path) -> Path:
-    """A run of one shard: a person of two fitted photos, one of which is gone, and a rejected photo."""
-    shard = tmp_path / "run" / "shards" / "00004"
-    shard.mkdir(parents=True)
+def grown_run(tmp_path: Path, write_output: Callable[..., None]) -> Path:
+    """A run that grew: q is as first fitted, p was fitted again with a photo that is gone and one without a face."""
     image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     (tmp_path / "here.png").write_bytes(encode_png(image))
-    frames = [
-        {
-            "image_id": name, "identity_id": "p", "uri": str(tmp_path / f"{name}.png"), "frame_index": None,
-            "status": status, "reason": "" if status == "ok" else "no_face",
-            "landmarks_px": LANDMARKS.reshape(-1).tolist(), "expression": [0.25, -0.5],
-            "light": [100.0, 200.0, 1000.0, 0.5, 0.6, 0.7, 0.1, 0.2, 0.3],
-        }
-        for name, status in (("here", "ok"), ("gone", "ok"), ("bad", "rejected"))
-    ]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(frames), shard / "frames.parquet")
-    person = {"identity_id": "p", "identity": [1.0, 2.0, 3.0], "texture": [1.0, 0.0, 0.0, 0.0]}
-    pq.write_table(pa.Table.from_pylist([person]), shard / "identities.parquet")
-    (shard / "_SUCCESS.json").write_text("{}")
+
+    def photo(name: str, identity: float, status: str = "ok") -> dict[str, Any]:
+        return {
+            "image_id": name, "uri": str(tmp_path / f"{name}.png"), "frame_index": None, "status": status,
+            "reason": "" if status == "ok" else "no_face", "landmarks_px": LANDMARKS.reshape(-1).tolist(),
+            "expression": [0.25, -0.5], "light": [100.0, 200.0, 1000.0, 0.5, 0.6, 0.7, 0.1, 0.2, 0.3],
+            "person": {"identity": [identity, 2.0, 3.0], "texture": [1.0, 0.0, 0.0, 0.0]},
+        }  # fmt: skip
+
+    run = open_storage(tmp_path / "run")
+    record = {"models": resolve_bundle("embedded").description()}
+    again = [photo("here", 1.0), photo("gone", 1.0), photo("bad", 1.0, "rejected")]
+    write_output(run, {"p": [photo("here", 9.0)], "q": [photo("here", 5.0)]}, {"p": again}, record=record)
     return tmp_path / "run"
 
 
-def test_fitted_photos_become_samples_with_their_parameters(finished_run: Path, tmp_path: Path) -> None:
-    basis = torch.zeros(4, 3, 64, 64)
-    basis[0, 1] = 0.25
-    texture = PcaTexture(mean=torch.full((3, 64, 64), 0.5), basis=basis, uv_layout="any")
-    stage = SampleFits(run=finished_run, folder=tmp_path / "samples", bundle=resolve_bundle("embedded"))
-    run_stage(stage, texture, pa.table({"shard": [4]}, schema=PENDING))
-    assert counts(tmp_path / "samples", 4) == {"ok": 1, "unreadable": 1, "no_face": 1}
-    columns = np.load(tmp_path / "samples" / "00004" / "identity.npy"), np.load(tmp_path / "samples/00004/light.npy")
-    assert columns[0].tolist() == [[1.0, 2.0, 3.0]]
-    np.testing.assert_allclose(columns[1][0], [0.1, 0.2, 1.0, 0.5, 0.6, 0.7, 0.1, 0.2, 0.3], atol=1e-6)
-    albedo = np.load(tmp_path / "samples" / "00004" / "texture.npy")[0]
-    np.testing.assert_allclose(albedo.mean((1, 2)), [0.5, 0.75, 0.5], atol=1e-3)
-    landmarks = np.load(tmp_path / "samples" / "00004" / "landmarks.npy")[0]
+def test_fitted_photos_become_samples_with_their_parameters(grown_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "samples"
+    stage = SampleFits(run=grown_run, folder=folder, bundle=resolve_bundle("embedded"))
+    run_stage(stage, RunSource(open_run(grown_run), TEXTURE), pa.table({"shard": [1]}, schema=PENDING))
+    (part,) = folder.iterdir()
+    assert json.loads((part / COUNTS_NAME).read_text()) == {"ok": 1, "unreadable": 1, "no_face": 1}
+    assert np.load(part / "identity.npy").tolist() == [[1.0, 2.0, 3.0]]
+    light = np.load(part / "light.npy")[0]
+    np.testing.assert_allclose(light, [0.1, 0.2, 1.0, 0.5, 0.6, 0.7, 0.1, 0.2, 0.3], atol=1e-6)
+    np.testing.assert_allclose(np.load(part / "texture.npy")[0].mean((1, 2)), [0.5, 0.75, 0.5], atol=1e-3)
+    landmarks = np.load(part / "landmarks.npy")[0]
     assert 0 < landmarks[17:].min() < landmarks[17:].max() < 1
 
 
-def test_a_run_of_other_models_is_refused(finished_run: Path, tmp_path: Path) -> None:
+def test_superseded_fits_do_not_become_samples(grown_run: Path, tmp_path: Path) -> None:
+    stage = SampleFits(run=grown_run, folder=tmp_path / "samples", bundle=resolve_bundle("embedded"))
+    run_stage(stage, RunSource(open_run(grown_run), TEXTURE), pa.table({"shard": [0, 1]}, schema=PENDING))
+    identities = [np.load(part / "identity.npy") for part in sorted((tmp_path / "samples").iterdir())]
+    assert np.concatenate(identities)[:, 0].tolist() == [5.0, 1.0]
+
+
+@pytest.mark.ray
+def test_parts_of_rows_superseded_since_are_replaced(local_ray: Any, grown_run: Path, tmp_path: Path) -> None:
+    folder, stale = tmp_path / "samples", tmp_path / "samples" / "00000-12345678"
+    stale.mkdir(parents=True)
+    (stale / COUNTS_NAME).write_text(json.dumps({"ok": 2}))
+    bundle, cluster = resolve_bundle("embedded"), ClusterConfig(num_gpus=0)
+    counted = sample_input(grown_run, folder, bundle, cluster, lambda line: None)
+    assert counted == {"ok": 2, "unreadable": 1, "no_face": 1}
+    assert not stale.exists()
+
+
+def test_a_run_of_other_models_is_refused(grown_run: Path, tmp_path: Path) -> None:
     bundle = resolve_bundle("embedded")
     other = {"kind": "ict-npz", "sha256": "ab" * 32, "path": "x"}
-    (finished_run / "run.json").write_text(json.dumps({"models": dict(bundle.description()) | {"shape": other}}))
+    (grown_run / "run.json").write_text(json.dumps({"models": dict(bundle.description()) | {"shape": other}}))
     with pytest.raises(ConfigurationError, match=r"made with the shape model .*ict-npz"):
-        sample_input(finished_run, tmp_path / "samples", bundle, ClusterConfig(num_gpus=0), lambda line: None)
+        sample_input(grown_run, tmp_path / "samples", bundle, ClusterConfig(num_gpus=0), lambda line: None)
 
 
 @pytest.mark.ray
