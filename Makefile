@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-CODE := ops evaluation pipeline jobs tests benchmarks scripts
+CODE := ops evaluation pipeline ganfit jobs tests benchmarks scripts
 
 .PHONY: setup demo test lint format bench clean
 

@@ -11,7 +11,8 @@ ALLOWED = {
     "ops": {"ops"},
     "evaluation": {"ops", "evaluation"},
     "pipeline": {"ops", "evaluation", "pipeline"},
-    "jobs": {"ops", "evaluation", "pipeline", "jobs"},
+    "ganfit": {"ops", "evaluation", "pipeline", "ganfit"},
+    "jobs": {"ops", "evaluation", "pipeline", "ganfit", "jobs"},
 }
 ROOMS = {
     "ops": [

@@ -15,7 +15,7 @@ from ops.geometry.camera import Camera, project_points
 from ops.geometry.rotation import rotation_from_euler
 from ops.render.lighting import Light
 from ops.render.render import Topology, render
-from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle import ModelBundle, resolve_bundle
 from ops.weights.models import load_prior, load_recognition, load_shape, load_texture
 
 SIDE = 224
@@ -30,8 +30,18 @@ class KnownPeople:
 
 
 @pytest.fixture(scope="session")
+def models(embedded: ModelBundle) -> FitModels:
+    """The models that ship with the project, without a judge and a regressor."""
+    return load_models(embedded)
+
+
+@pytest.fixture(scope="session")
 def ict(model_dir: Path) -> FitModels:
-    bundle = resolve_bundle("ict", model_dir)
+    """Those of ICT-FaceKit, where the model files are."""
+    return load_models(resolve_bundle("ict", model_dir))
+
+
+def load_models(bundle: ModelBundle) -> FitModels:
     shape = load_shape(bundle.shape)
     return FitModels(
         shape=shape,
@@ -88,8 +98,8 @@ def photograph(models: FitModels, people: int, views: int, seed: int, noise_px: 
 
 
 @pytest.fixture(scope="session")
-def photographs(ict: FitModels) -> Callable[..., KnownPeople]:
+def photographs(models: FitModels) -> Callable[..., KnownPeople]:
     def take(people: int, views: int, seed: int, noise_px: float = 1.0) -> KnownPeople:
-        return photograph(ict, people, views, seed, noise_px)
+        return photograph(models, people, views, seed, noise_px)
 
     return take

@@ -2,7 +2,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -12,7 +11,6 @@ from ops.fit.parameters import FitParameters
 from ops.fit.stage_one import fit_stage_one
 from ops.networks.recognition import Recognition
 
-pytestmark = pytest.mark.models
 Photographs = Callable[..., Any]
 IMAGES = torch.tensor([0])
 
@@ -28,11 +26,15 @@ def loss_and_gradient(objective: Objective, parameters: FitParameters) -> tuple[
     return loss.detach(), list(torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True))
 
 
-def test_a_term_left_out_is_not_in_the_loss_and_its_value_is_unknown(ict: FitModels, photographs: Photographs) -> None:
+def test_a_term_left_out_is_not_in_the_loss_and_its_value_is_unknown(
+    models: FitModels, photographs: Photographs
+) -> None:
     inputs = photographs(1, 1, seed=4).inputs
-    full, ablated = (Objective(ict, inputs, without(*terms)) for terms in ((), ("content", "pixel", "identity_second")))
+    full, ablated = (
+        Objective(models, inputs, without(*terms)) for terms in ((), ("content", "pixel", "identity_second"))
+    )
     with torch.no_grad():
-        parameters = fit_stage_one(ict, inputs, full.config)[0]
+        parameters = fit_stage_one(models, inputs, full.config)[0]
         every, some = (objective(parameters, IMAGES, 1) for objective in (full, ablated))
     weights = full.config.weights
     rest = weights.content * every.content + weights.pixel * every.pixel + every.identity_second * 2.0
@@ -44,20 +46,20 @@ def test_a_term_left_out_is_not_in_the_loss_and_its_value_is_unknown(ict: FitMod
     assert gradient[0].abs().sum() > 0
 
 
-def test_recognition_is_asked_for_nothing_that_does_not_count(ict: FitModels, photographs: Photographs) -> None:
+def test_recognition_is_asked_for_nothing_that_does_not_count(models: FitModels, photographs: Photographs) -> None:
     inputs = photographs(1, 1, seed=4).inputs
     shown: list[int] = []
 
     def recognise(images: Tensor) -> Recognition:
         shown.append(len(images))
-        return ict.recognition(images)
+        return models.recognition(images)
 
-    models = replace(ict, recognition=recognise)
+    watched = replace(models, recognition=recognise)
     faces = {(): 2, ("identity_second",): 1, ("identity", "content"): 1, ("identity", "identity_second", "content"): 0}
     for terms, expected in faces.items():
-        objective = Objective(models, inputs, without(*terms))
+        objective = Objective(watched, inputs, without(*terms))
         with torch.no_grad():
-            parameters = fit_stage_one(models, inputs, objective.config)[0]
+            parameters = fit_stage_one(watched, inputs, objective.config)[0]
             shown.clear()
             objective(parameters, IMAGES, 1)
         assert sum(shown) == expected, terms
