@@ -41,8 +41,8 @@ from pipeline.tables.logs import log_event, log_to_stderr
 
 
 def _run(options: Namespace) -> int:
-    bundle = resolve_bundle(options.models, options.model_dir)
     config = _config(options)
+    bundle = resolve_bundle(options.models, options.model_dir)
     if options.dry_run:
         print(forecast(config, bundle).text())
         return OK
