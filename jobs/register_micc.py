@@ -17,7 +17,9 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from jobs.command import Command, CommandParser, say
+from ops.weights.bundle import resolve_bundle
 from pipeline.cluster.item_tasks import TaskConfig
+from pipeline.micc.annotation import Annotator
 from pipeline.micc.registration import RegisterConfig, register
 from pipeline.micc.template_source import open_template
 
@@ -28,6 +30,7 @@ def _run(options: Namespace) -> None:
         data=options.data,
         output=options.output,
         landmarks=options.landmarks,
+        annotator=Annotator(bundle=resolve_bundle(options.annotate, options.model_dir)) if options.annotate else None,
         tasks=TaskConfig(workers=options.workers, address=options.address),
     )
     rows = register(config, template, say)
@@ -46,6 +49,7 @@ def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with subject_01, subject_02, ...")
     add("--landmarks", type=Path, help="folder of LJSON annotations; default: anywhere below --data")
+    add("--annotate", metavar="BUNDLE", help="find the landmarks of textured scans without LJSON by its networks")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add(
         "--template",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from evaluation.landmark_files import read_landmarks
 from evaluation.micc import ScanFiles, find_scans
@@ -17,6 +18,7 @@ from ops.geometry.mesh import Mesh, read_mesh, write_ply
 from ops.registration.register import Registration, RegistrationConfig, Template, register_scan
 from ops.registration.solver import Status as SolverStatus
 from pipeline.cluster.item_tasks import Row, TaskConfig, checksum_of, open_run, run_items, source_checksum
+from pipeline.micc.annotation import Annotator
 from pipeline.micc.schema import REGISTRATIONS, MiccReason, reason_of, write_rows
 from pipeline.micc.synthetic import is_synthetic
 from pipeline.run.record import Fingerprint, read_record
@@ -42,6 +44,8 @@ class RegisterConfig:
     output: Path
     landmarks: Path | None = None
     """Folder of LJSON files; default: anywhere below `data`."""
+    annotator: Annotator | None = None
+    """Finds the landmarks of textured scans that have no LJSON file; default: such scans are rejected."""
     registration: RegistrationConfig = field(default_factory=RegistrationConfig)
     tasks: TaskConfig = field(default_factory=TaskConfig)
 
@@ -66,6 +70,7 @@ class RegisterScan:
 
     template_path: Path
     config: RegistrationConfig
+    annotator: Annotator | None = None
 
     def __call__(self, item: ScanItem, folder: Path) -> Row:
         """Register one scan; leaves registered.ply and scan.ply, millimetres in the scan's frame."""
@@ -74,11 +79,11 @@ class RegisterScan:
         files = item.files
         if files.mesh_path is None:
             return row | _rejected(MiccReason.MISSING_SCAN, "no mesh in the scan's folder")
-        if files.landmarks_path is None:
+        if files.landmarks_path is None and self.annotator is None:
             return row | _rejected(MiccReason.MISSING_LANDMARKS, "no annotation belongs to this scan")
         template = load_template(self.template_path).template
         try:
-            landmarks = read_landmarks(files.landmarks_path)
+            landmarks = self._landmarks(files.mesh_path, files.landmarks_path)
             found = register_scan(template, read_mesh(files.mesh_path), landmarks, self.config)
         except GanfitError as error:
             return row | _rejected(reason_of(error), str(error))
@@ -89,6 +94,12 @@ class RegisterScan:
         write_ply(folder / "scan.ply", found.scan.mesh)
         place = f"items/{item.item_id}"
         return row | {"mesh_path": f"{place}/registered.ply", "scan_path": f"{place}/scan.ply"}
+
+    def _landmarks(self, mesh: Path, annotation: Path | None) -> Float[np.ndarray, "68 3"]:
+        if annotation is not None or self.annotator is None:
+            assert annotation is not None
+            return read_landmarks(annotation)
+        return self.annotator(mesh)
 
     def crashed(self, item: ScanItem, message: str) -> Row:
         """The row of a scan that kills its worker."""
@@ -123,7 +134,8 @@ def register(
     with lease(root, submission_id(), say) as fence:
         fingerprint = Fingerprint(
             configuration=asdict(config.registration),
-            models={"template": template_checksum(template.template)},
+            models={"template": template_checksum(template.template)}
+            | ({"annotator": config.annotator.description()} if config.annotator else {}),
             code=source_checksum("ops/geometry/mesh.py", "ops/registration"),
         )
         record: dict[str, Any] = {
@@ -136,7 +148,9 @@ def register(
         template_path = config.output / TEMPLATE_FILE
         save_template(template, template_path)
         say(f"{len(items)} scans of {len({item.files.subject for item in items})} subjects")
-        work = RegisterScan(template_path=template_path.resolve(), config=config.registration)
+        work = RegisterScan(
+            template_path=template_path.resolve(), config=config.registration, annotator=config.annotator
+        )
         rows = run_items(store, items, work, config.tasks, say)
         write_rows(config.output / TABLE_FILE, rows, REGISTRATIONS)
     return rows
