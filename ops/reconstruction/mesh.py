@@ -11,7 +11,7 @@ from ops.face.morphable_model import MorphableModel
 from ops.geometry.camera import camera_from_vector
 from ops.geometry.mesh_io import TexturedMesh
 
-Coefficients = Sequence[float] | Float[np.ndarray, " coefficient"]
+Coefficients = Sequence[float] | Float[np.ndarray, " _"]
 
 
 def face_mesh(

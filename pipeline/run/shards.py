@@ -3,7 +3,8 @@
 ::
 
     OUT/run.json
-    OUT/shards/00042/identities.parquet  frames.parquet  meshes/  textures/  contact_sheet.png  _SUCCESS.json
+    OUT/shards/00042/identities.parquet  frames.parquet  meshes/  textures/  contact_sheet.png
+                     pictures.parquet  _SUCCESS.json
 
 A shard is committed when its `_SUCCESS.json` exists, which names its files and their sizes; see
 `pipeline.storage.folders` for how this is guaranteed.
