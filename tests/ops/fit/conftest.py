@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,10 @@ def photograph(models: FitModels, people: int, views: int, seed: int, noise_px: 
 
 
 @pytest.fixture(scope="session")
-def photographs(models: FitModels) -> Callable[..., KnownPeople]:
-    def take(people: int, views: int, seed: int, noise_px: float = 1.0) -> KnownPeople:
-        return photograph(models, people, views, seed, noise_px)
+def ict_photographs(ict: FitModels) -> Callable[..., KnownPeople]:
+    return partial(photograph, ict)
 
-    return take
+
+@pytest.fixture(scope="session")
+def photographs(models: FitModels) -> Callable[..., KnownPeople]:
+    return partial(photograph, models)
