@@ -36,6 +36,7 @@ ROOMS = {
         "storage",
         "input",
         "run",
+        "gallery",
         "stages",
         "cluster",
         "reconstruct",

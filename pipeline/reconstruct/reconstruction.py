@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.errors import OutputError
-from ops.weights.bundle import ModelBundle
+from ops.weights.bundle import ModelBundle, load_shape
 from pipeline.cluster.execution import make_shards
 from pipeline.cluster.session import Pools, ray_session
+from pipeline.gallery.report import ReportContent, write_report
 from pipeline.input.listing import Listing
 from pipeline.input.planner import Plan, plan_shards
 from pipeline.input.sources import list_input
@@ -27,7 +28,6 @@ from pipeline.run.record import (
     read_record,
     write_record,
 )
-from pipeline.run.report import write_report
 from pipeline.run.shards import ShardStore, ShardSummary
 from pipeline.run.summary import RunSummary, count_ok
 from pipeline.stages.models import model_sizes
@@ -242,7 +242,8 @@ def _conclude(run: _Run, pace: Pace, record: dict[str, Any], say: Say) -> RunSum
         Attempts(root).clear()
     write_record(root, record | {"summary": summary.to_json()})
     shards = [run.committed[shard] for shard in sorted(run.committed)]
-    say(f"report: {write_report(root, summary, shards, record, account.superseded)}")
+    content = ReportContent(summary=summary, shards=shards, record=record, superseded=account.superseded)
+    say(f"report: {write_report(root, content, lambda: load_shape(run.bundle.shape))}")
     return summary
 
 

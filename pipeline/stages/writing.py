@@ -1,4 +1,4 @@
-"""Fitted rows to a committed shard: tables, meshes, textures, pictures, a contact sheet."""
+"""Fitted rows to a committed shard: tables, meshes, textures, pictures, the gallery's files, a contact sheet."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from ops.geometry.mesh_io import MESH_WRITERS
 from ops.reconstruction.fitting import LOSS_NAMES
 from ops.reconstruction.mesh import face_mesh
 from ops.weights.bundle import ModelBundle
+from pipeline.gallery.person_files import write_person
 from pipeline.input.planner import block_of
 from pipeline.run.plans import PlannedShards, read_plans
 from pipeline.run.reader import PICTURES_FILE
@@ -116,7 +117,8 @@ class WriteShard:
             "fingerprint": self.fingerprint,
         }
         if not fitted:
-            return person | _why_nothing(rows)
+            person |= _why_nothing(rows)
+            return person | {"page_path": write_person(folder, first["stem"], person, rows, None)}
         with naming(self, first["identity_id"]):
             texture_png = next(row["texture_png"] for row in fitted if row["texture_png"])
             mesh = face_mesh(shape, fitted[0]["identity"], None, decode_png(texture_png))
@@ -134,7 +136,9 @@ class WriteShard:
             "fit_seconds": fitted[0]["fit_seconds"],
         }
         measures = ("identity_similarity", "judge_similarity", "landmark_error")
-        return person | {name: _mean(row[name] for row in fitted) for name in measures}
+        person |= {name: _mean(row[name] for row in fitted) for name in measures}
+        surface = mesh.vertices_mm, mesh.texture_rgb
+        return person | {"page_path": write_person(folder, stem, person, rows, surface)}
 
 
 @dataclass(frozen=True, kw_only=True)

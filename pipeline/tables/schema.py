@@ -162,6 +162,7 @@ def identities_schema(sizes: ModelSizes) -> pa.Schema:
             ("fit_seconds", pa.float64()),
             ("method", pa.string()),
             ("fingerprint", pa.string()),
+            ("page_path", pa.string()),
         ]
     )
 

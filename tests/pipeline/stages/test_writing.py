@@ -68,7 +68,7 @@ ROWS = [
     row("a1", "anna"),
     unfit("a2", "anna", "rejected", "no_face"),
     row("a3", "anna", texture_png=None, identity_similarity=0.8),
-    unfit("b1", "bob/../x", "rejected", "no_face", crop_png=None),
+    unfit("b1", "bob/../x", "rejected", "no_face", crop_png=None, stem="bob-stem"),
     unfit("c1", "cy", "rejected", "low_score"),
     unfit("c2", "cy", "failed", "unreadable", crop_png=None),
 ]
