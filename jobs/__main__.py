@@ -20,6 +20,7 @@ GROUPS = {
     "Photos and videos to 3D": {
         "reconstruct": "photos and clips to textured meshes and Parquet tables",
         "status": "how a run stands: progress, failures by reason, rate, time left",
+        "export": "meshes of a run for other programs and for evaluators",
         "ablation": "what each term of the objective is worth on your photos",
         "demo": "film people who do not exist, reconstruct them, compare with the truth",
     },

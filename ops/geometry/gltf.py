@@ -1,0 +1,192 @@
+"""Binary glTF 2.0 with what other programs want of a face: texture, morph targets, and the camera of a photo.
+
+Lengths are in metres, axes as in `ops.geometry.camera` (glTF's own: y up, the face looks along z). Vertices are the
+model's in order, those on texture seams are repeated after them.
+"""
+
+import io
+import json
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from ops.geometry.mesh_io import METRES_PER_MM, TexturedMesh, unweld
+
+_FLOAT, _UINT = 5126, 5125
+_ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
+
+
+class MorphTargets(NamedTuple):
+    """Displacements that a viewer adds to the vertices, each times its weight."""
+
+    names: tuple[str, ...]
+    offsets_mm: Float[np.ndarray, "target vertex 3"]
+    weights: tuple[float, ...]
+    """With which the file opens."""
+    extras: Mapping[str, Any]
+    """Said of the mesh: what the weights mean."""
+
+
+class PerspectiveCamera(NamedTuple):
+    """A camera as a node of the scene; glTF's looks along -z of the node, its principal point is the centre."""
+
+    world_from_camera: Float[np.ndarray, "4 4"]
+    """A rigid motion, millimetres."""
+    width_px: float
+    height_px: float
+    focal_px: float
+    extras: Mapping[str, Any]
+
+
+def encode_glb(
+    mesh: TexturedMesh,
+    *,
+    morphs: MorphTargets | None = None,
+    camera: PerspectiveCamera | None = None,
+    extras: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The mesh with its texture as PNG, and, where given, morph targets and a camera.
+
+    Args:
+        mesh: in millimetres.
+        morphs: of its vertices.
+        camera: a second node of the scene.
+        extras: said of the mesh's node.
+    """
+    flat = unweld(mesh)
+    normals = vertex_normals(mesh.vertices_mm, mesh.triangles)
+    buffer = _Buffer()
+    attributes = {
+        "POSITION": buffer.vectors(mesh.vertices_mm[flat.source] * METRES_PER_MM, bounds=True),
+        "NORMAL": buffer.vectors(normals[flat.source]),
+        "TEXCOORD_0": buffer.vectors(np.stack((flat.uv[:, 0], 1 - flat.uv[:, 1]), -1)),
+    }
+    primitive: dict[str, Any] = {"attributes": attributes, "indices": buffer.indices(flat.triangles), "material": 0}
+    surface: dict[str, Any] = {"name": "face", "primitives": [primitive]}
+    if morphs is not None and len(morphs.names):
+        offsets = morphs.offsets_mm[:, flat.source] * METRES_PER_MM
+        primitive["targets"] = [{"POSITION": buffer.vectors(each, bounds=True)} for each in offsets]
+        surface["weights"] = list(morphs.weights)
+        surface["extras"] = {"targetNames": list(morphs.names), **morphs.extras}
+    node: dict[str, Any] = {"name": "face", "mesh": 0}
+    if extras:
+        node["extras"] = dict(extras)
+    texture = buffer.view(_png(mesh.texture_rgb))
+    content: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": "ganfit"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [node],
+        "meshes": [surface],
+        "materials": [
+            {
+                "name": "skin",
+                "pbrMetallicRoughness": {
+                    "baseColorTexture": {"index": 0},
+                    "metallicFactor": 0.0,
+                    "roughnessFactor": 1.0,
+                },
+            }
+        ],
+        "textures": [{"source": 0, "sampler": 0}],
+        "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
+        "images": [{"bufferView": texture, "mimeType": "image/png"}],
+    }
+    if camera is not None:
+        _add_camera(content, camera)
+    return buffer.file(content)
+
+
+def vertex_normals(vertices: Float[np.ndarray, "vertex 3"], triangles: Any) -> Float[np.ndarray, "vertex 3"]:
+    """Unit normals, weighted by the areas of the triangles around; (0, 0, 1) where there is none."""
+    corners = vertices[triangles].astype(np.float64)
+    facing = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros((len(vertices), 3))
+    for corner in range(3):
+        np.add.at(normals, triangles[:, corner], facing)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 0, normals / np.where(length > 0, length, 1), (0.0, 0.0, 1.0))
+
+
+def _add_camera(content: dict[str, Any], camera: PerspectiveCamera) -> None:
+    matrix = camera.world_from_camera.astype(np.float64).copy()
+    matrix[:3, 3] *= METRES_PER_MM
+    content["cameras"] = [
+        {
+            "type": "perspective",
+            "perspective": {
+                "aspectRatio": camera.width_px / camera.height_px,
+                "yfov": 2 * math.atan(0.5 * camera.height_px / camera.focal_px),
+                "znear": 0.01,
+                "zfar": 20.0,
+            },
+        }
+    ]
+    content["nodes"].append(
+        {"name": "photo", "camera": 0, "matrix": matrix.T.reshape(-1).tolist(), "extras": dict(camera.extras)}
+    )
+    content["scenes"][0]["nodes"].append(1)
+
+
+class _Buffer:
+    """The binary part of a file, and what describes it."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._views: list[dict[str, Any]] = []
+        self._accessors: list[dict[str, Any]] = []
+
+    def view(self, data: bytes, target: int | None = None) -> int:
+        """Append bytes; gives the index of their view."""
+        self._data += bytes(-len(self._data) % 4)
+        self._views.append({"buffer": 0, "byteOffset": len(self._data), "byteLength": len(data)})
+        if target:
+            self._views[-1]["target"] = target
+        self._data += data
+        return len(self._views) - 1
+
+    def vectors(self, values: np.ndarray, *, bounds: bool = False) -> int:
+        """Append two- or three-vectors; gives the index of their accessor."""
+        array = np.ascontiguousarray(values, "<f4")
+        accessor: dict[str, Any] = {
+            "bufferView": self.view(array.tobytes(), _ARRAY_BUFFER),
+            "componentType": _FLOAT,
+            "count": len(array),
+            "type": f"VEC{array.shape[1]}",
+        }
+        if bounds:
+            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+        self._accessors.append(accessor)
+        return len(self._accessors) - 1
+
+    def indices(self, triangles: np.ndarray) -> int:
+        """Append triangles; gives the index of their accessor."""
+        array = np.ascontiguousarray(triangles, "<u4").reshape(-1)
+        view = self.view(array.tobytes(), _ELEMENT_BUFFER)
+        self._accessors.append({"bufferView": view, "componentType": _UINT, "count": len(array), "type": "SCALAR"})
+        return len(self._accessors) - 1
+
+    def file(self, content: dict[str, Any]) -> bytes:
+        """The GLB: a header, the JSON chunk, the binary chunk."""
+        self._data += bytes(-len(self._data) % 4)
+        content |= {
+            "buffers": [{"byteLength": len(self._data)}],
+            "bufferViews": self._views,
+            "accessors": self._accessors,
+        }
+        text = json.dumps(content, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        chunks = struct.pack("<I4s", len(text), b"JSON") + text
+        chunks += struct.pack("<I4s", len(self._data), b"BIN\0") + bytes(self._data)
+        return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def _png(image_rgb: UInt8[np.ndarray, "row column 3"]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image_rgb).save(stream, "PNG")
+    return stream.getvalue()
