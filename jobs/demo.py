@@ -43,11 +43,12 @@ def _run(options: Namespace) -> int:
     config = _config(options)
     started = time.perf_counter()
     found = demonstrate(config, resolve_bundle("embedded"), say)
-    print(f"\n{found.text}\n\n{time.perf_counter() - started:.0f} s. Look at {found.page}")
+    print(f"\n{found.text}\n\n{time.perf_counter() - started:.0f} s. Comparison with the truth: {found.page}")
     print(
         "Next, the benchmark by hand, or your own photos (ganfit assets list names the models they need):\n"
         f"  ganfit micc --data {config.output / DATA} --output OUT --models embedded --preset faceworld\n"
-        "  ganfit reconstruct --input PHOTOS --output OUT --models ict"
+        "  ganfit reconstruct --input PHOTOS --output OUT --models ict\n\n"
+        f"Look at the faces: {found.gallery}"
     )
     return OK if found.complete else BAD_INPUT
 

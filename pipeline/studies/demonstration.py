@@ -36,6 +36,7 @@ from ops.fit.config import FitConfig, Method, faceworld_preset
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import load_shape
 from pipeline.cluster.session import ClusterConfig, local_cpus, ray_session
+from pipeline.gallery.report import REPORT_FILE
 from pipeline.input.planner import PlanConfig
 from pipeline.micc.benchmark import EVALUATION, RECONSTRUCTIONS, MiccConfig, run_micc
 from pipeline.micc.evaluation import Evaluation
@@ -89,6 +90,8 @@ class Demonstration(NamedTuple):
     text: str
     """The tables."""
     page: Path
+    gallery: Path
+    """The report of the reconstructions."""
     complete: bool
     """Whether every clip is accounted for."""
 
@@ -156,7 +159,7 @@ def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say) -> Demonstrat
     (output / TABLE_FILE).write_text(text + "\n")
     page = output / INDEX_FILE
     page.write_text(_page(output, text, list(shapes.values())[-1], list(clips.values())[-1]))
-    return Demonstration(text, page, complete)
+    return Demonstration(text, page, output / RECONSTRUCTIONS / REPORT_FILE, complete)
 
 
 def _variants(config: DemoConfig) -> list[_Variant]:
@@ -244,6 +247,6 @@ def _page(root: Path, text: str, shapes: KnownShapes, clips: Mapping[Case, _Clip
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Reconstructions of synthetic people</title>'
         f"<style>{_STYLE}</style><h1>Reconstructions of synthetic people</h1><pre>{escape(text)}</pre>"
         f'<p><a href="{EVALUATION.format(protocol=PROTOCOL.value)}/table.txt">Distances to the scans</a>, '
-        f'<a href="{RECONSTRUCTIONS}/report/index.html">report of the run</a>, meshes and textures in '
+        f'<a href="{RECONSTRUCTIONS}/{REPORT_FILE}">gallery of the run</a>, meshes and textures in '
         f"<code>{RECONSTRUCTIONS}/shards</code>.</p>{''.join(parts)}</html>"
     )

@@ -40,6 +40,8 @@ def test_the_demo_compares_with_the_truth_and_keeps_what_is_done(tmp_path: Path)
     assert ways["full fit, 1 frame"] == [row[1] for row in settings.values()]
     assert ways["landmarks alone, 1 frame"] != ways["full fit, 1 frame"]
     assert "not comparable" in (output / "evaluation-paper" / "table.txt").read_text()
+    assert first.stdout.splitlines()[-1] == f"Look at the faces: {output}/reconstructions/report/index.html"
+    assert (output / "reconstructions" / "report" / "index.html").is_file()
     page = (output / "index.html").read_text()
     pictures = re.findall(r'src="([^"]+)"', page)
     assert len(pictures) == 3
