@@ -25,6 +25,7 @@ GROUPS = {
         "demo": "film people who do not exist, reconstruct them, compare with the truth",
     },
     "Models": {
+        "fetch": "get the model files of a bundle from their public addresses or a mirror",
         "assets": "list, verify or fetch model files, with their licences",
         "import-model": "convert a morphable model you have a licence for",
         "import-texture": "convert a Progressive GAN pickle (TBGAN) into a texture model",

@@ -1,12 +1,13 @@
-"""Lists, verifies and downloads model files.
+"""List, verify and fetch model files.
 
     ganfit assets list
     ganfit assets verify [NAME ...]
     ganfit assets fetch [NAME ...]
 
-Files live in the folder given by --model-dir, or by $GANFIT_MODELS, or else in the user's cache. Without names,
-`verify` checks the files of the built-in bundle `ict` and every other known file that is present; `fetch` gets the
-files of that bundle. Exit code 0: all as it should be; 1: something is missing, altered or cannot be fetched.
+Files live in the folder given by --model-dir, or by $GANFIT_MODELS, or else in the user's cache. Names are those of
+bundles and of files. Without names, `verify` checks the files of the bundle `ict` and every other known file that is
+present; `fetch`, the same as `ganfit fetch`, gets the files of that bundle. Exit code 0: all as it should be; 1:
+something is missing, altered or cannot be fetched.
 """
 
 import sys
@@ -15,38 +16,34 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import MODEL_DIR_HELP, Command, CommandParser
+from jobs.command import MIRROR_HELP, MODEL_DIR_HELP, Command, CommandParser
+from jobs.fetch import fetch_and_say, files_named
 from ops.errors import ModelFileError
-from ops.weights.fetch import fetch
-from ops.weights.registry import (
-    KNOWN_FILES,
-    ModelFile,
-    known_file,
-    remedy_of,
-    resolve_model_dir,
-    sha256_of,
-    verify,
-)
+from ops.weights.known_files import KNOWN_FILES
+from ops.weights.registry import licences, remedy_of, resolve_model_dir, sha256_of, verify
+from ops.weights.sources import GitHubFolder, ModelFile, PlainUrl
 
-DEFAULT_NAMES = ("ict_facekit_face", "arcface_mobilefacenet", "scrfd_500m", "pfld_68", "recognition_second")
-"""The files of the bundle `ict`."""
+DEFAULT_BUNDLE = "ict"
 
 
 def _run(options: Namespace) -> int:
     model_dir = resolve_model_dir(options.model_dir)
     if options.action == "list":
         return _list(model_dir)
-    items = [known_file(name) for name in options.names]
+    items = files_named(options.names or [DEFAULT_BUNDLE])
     if options.action == "verify":
-        return _verify(items, model_dir)
-    return _fetch(items or [known_file(name) for name in DEFAULT_NAMES], model_dir)
+        present = [] if options.names else [item for item in KNOWN_FILES if (model_dir / item.filename).is_file()]
+        return _verify(list(dict.fromkeys([*items, *present])), model_dir)
+    fetch_and_say(items, model_dir, options.mirror)
+    return 0
 
 
 def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
     add("action", choices=["list", "verify", "fetch"], help="list: licence, source and state of every known file")
-    add("names", nargs="*", metavar="NAME", help="names as `list` shows them")
+    add("names", nargs="*", metavar="NAME", help="bundles, or files as `list` shows them")
     add("--model-dir", type=Path, help=MODEL_DIR_HELP)
+    add("--mirror", help="with fetch: " + MIRROR_HELP)
 
 
 def _list(model_dir: Path) -> int:
@@ -56,14 +53,23 @@ def _list(model_dir: Path) -> int:
         print(f"\n{item.name}  [{_state(item, model_dir)}]  {size}")
         print(f"  {item.what}")
         print(f"  file:    {item.filename}   sha256 {item.sha256}")
-        print(f"  licence: {item.licence}")
+        print(f"  licence: {licences([item])[0]}")
         print(f"  source:  {item.source}")
         if item.download is not None:
-            part = f" ({item.download.member} inside)" if item.download.member else ""
-            print(f"  address: {item.download.url}{part}")
+            print(f"  address: {item.download.address}{_inside(item)}")
         else:
             print(f"  to get:  {item.how_to_obtain}")
     return 0
+
+
+def _inside(item: ModelFile) -> str:
+    match item.download:
+        case None | PlainUrl():
+            return ""
+        case GitHubFolder(folder=part):
+            return f", {part} in it, converted"
+        case source:
+            return f", {source.member} in it"
 
 
 def _state(item: ModelFile, model_dir: Path) -> str:
@@ -74,8 +80,6 @@ def _state(item: ModelFile, model_dir: Path) -> str:
 
 
 def _verify(items: Sequence[ModelFile], model_dir: Path) -> int:
-    if not items:
-        items = [item for item in KNOWN_FILES if item.name in DEFAULT_NAMES or (model_dir / item.filename).is_file()]
     code = 0
     for item in items:
         try:
@@ -85,17 +89,6 @@ def _verify(items: Sequence[ModelFile], model_dir: Path) -> int:
             code = 1
         else:
             print(f"ok  {path}")
-    return code
-
-
-def _fetch(items: Sequence[ModelFile], model_dir: Path) -> int:
-    code = 0
-    for item in items:
-        try:
-            print(f"ok  {fetch(item, model_dir)}  (licence: {item.licence})")
-        except ModelFileError as error:
-            print(f"not fetched: {error}", file=sys.stderr)
-            code = 1
     return code
 
 

@@ -17,6 +17,7 @@ PRESET_HELP = (
     "default; paper: the published method to the letter, several times slower; faceworld: for synthetic people only"
 )
 MODEL_DIR_HELP = "folder or URI of the model files; default: $GANFIT_MODELS, else the user's cache"
+MIRROR_HELP = "a folder, bucket or web address with the model files; default: $GANFIT_MIRROR, else none"
 NUM_GPUS_HELP = "GPUs to use; default: all there are; 0 computes on the CPU"
 ADDRESS_HELP = "Ray cluster to join; default: $RAY_ADDRESS, else this machine alone"
 

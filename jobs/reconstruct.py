@@ -19,15 +19,19 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import get_args
 
 from jsonargparse import ActionConfigFile, Namespace
 
-from jobs.command import MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse, say
+from jobs.command import MIRROR_HELP, MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse, say
+from jobs.fetch import fetch_and_say
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, Method, preset
 from ops.reconstruction.detection import DetectionConfig
-from ops.weights.bundle import built_in_bundles, resolve_bundle
+from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle_file import built_in_bundles, known_files_of
+from ops.weights.registry import resolve_model_dir
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout
 from pipeline.input.planner import PlanConfig
@@ -42,6 +46,8 @@ from pipeline.tables.logs import log_event, log_to_stderr
 
 def _run(options: Namespace) -> int:
     config = _config(options)
+    if options.fetch:
+        fetch_and_say(known_files_of(options.models), resolve_model_dir(_folder(options.model_dir)), options.mirror)
     bundle = resolve_bundle(options.models, options.model_dir)
     if options.dry_run:
         print(forecast(config, bundle).text())
@@ -96,6 +102,8 @@ def _declare_content(parser: CommandParser) -> None:
     bundles = ", ".join(built_in_bundles())
     add("--models", default="ict", help=f"a bundle ({bundles}) or the YAML file of your own")
     add("--model-dir", help=MODEL_DIR_HELP)
+    add("--fetch", action="store_true", help="first fetch the model files that are missing, as ganfit fetch does")
+    add("--mirror", help="with --fetch: " + MIRROR_HELP)
     add("--preset", default="default", help=PRESET_HELP)
     add(
         "--method",
@@ -148,6 +156,14 @@ def _config(options: Namespace) -> ReconstructConfig:
         submission_id=submission_id() if options.submission_id is None else options.submission_id,
         cluster=ClusterConfig(**{name: options[name] for name in cluster}),
     )
+
+
+def _folder(model_dir: str | None) -> Path | None:
+    if model_dir is not None and "://" in model_dir:
+        raise ConfigurationError(
+            f"expected a folder as --model-dir with --fetch, got {model_dir}: fill it with `ganfit fetch --to-mirror`"
+        )
+    return None if model_dir is None else Path(model_dir)
 
 
 def _moment(text: str | None) -> datetime | None:

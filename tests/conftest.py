@@ -1,6 +1,7 @@
 """Fixtures every part of the suite shares."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.faceworld.shape import faceworld_model
 from ops.weights.bundle import ModelBundle, resolve_bundle
+from tests.web_server import WebServer, web_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,6 +32,13 @@ def model_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs the downloaded model files: set GANFIT_MODELS to their folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """A web server on this machine."""
+    with web_server() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Files of named tensors and a description: safetensors, written whole or not at all, with the usual permissions."""
 
+import json
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -31,10 +32,24 @@ def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         partial.touch()
         mode = partial.stat().st_mode
         save_file(stored, partial, metadata=dict(metadata) if metadata else None)
+        _sort_header(partial)
         partial.chmod(mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sort_header(path: Path) -> None:
+    """Order the description by its names, which the library leaves to chance: equal content gives equal files."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        assert len(ordered) == size
+        file.seek(8)
+        file.write(ordered)
 
 
 def read_tensor_file(path: Path, what: str, advice: str = "") -> TensorFile:

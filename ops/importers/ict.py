@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Int64
+from torch import Tensor
 
 from ops.errors import MissingModelFileError, ModelFormatError
 from ops.face.morphable_model import ModelMetadata, MorphableModel
@@ -30,6 +31,7 @@ from ops.importers.ict_folder import (
 MILLIMETRES_PER_CENTIMETRE = 10.0
 UV_LAYOUT = "ict-facekit-native"
 SKIN_REGION = "face"
+FITTED_REGIONS = ("face", "mouth_socket", "eye_socket_l", "eye_socket_r", "teeth", "eyeball_l", "eyeball_r")
 METADATA = ModelMetadata(
     name="ict-facekit",
     licence="MIT, Copyright (c) 2020 USC Institute for Creative Technologies",
@@ -76,6 +78,48 @@ def import_ict(path: Path) -> MorphableModel:
     else:
         raise MissingModelFileError(f"no ICT-FaceKit folder or .npz at {path}")
     return _assemble(arrays)
+
+
+def face_and_eyes(model: MorphableModel) -> MorphableModel:
+    """The face, ears, throat, eyes, teeth and mouth socket of the whole model: the parts that a fit looks at.
+
+    Raises:
+        ModelFormatError: a model whose regions are not those of ICT-FaceKit.
+    """
+    if missing := [name for name in FITTED_REGIONS if name not in model.regions]:
+        raise ModelFormatError(f"expected the regions of ICT-FaceKit, {missing[0]} is missing")
+    assert model.triangle_regions is not None
+    kept = torch.stack([model.regions[name] for name in FITTED_REGIONS]).any(0)
+    fitted = torch.tensor([name.startswith((*FITTED_REGIONS, "iris", "sclera")) for name in model.region_names])
+    triangle = kept[model.triangles.long()].all(1) & fitted[model.triangle_regions.long()]
+    vertex, new_vertex = _numbering(kept)
+    corners = model.uv_triangles[triangle].long()
+    uv, new_uv = _numbering(torch.zeros(len(model.uv), dtype=torch.bool).index_fill(0, corners.flatten(), True))
+    part, new_part = _numbering(
+        torch.zeros(len(model.region_names), dtype=torch.bool).index_fill(
+            0, model.triangle_regions[triangle].long(), True
+        )
+    )
+    return MorphableModel(
+        mean_mm=model.mean_mm[vertex],
+        identity_basis_mm=model.identity_basis_mm[:, vertex],
+        expression_basis_mm=model.expression_basis_mm[:, vertex],
+        triangles=new_vertex[model.triangles[triangle].long()].int(),
+        uv=model.uv[uv],
+        uv_triangles=new_uv[corners].int(),
+        landmarks=new_vertex[model.landmarks],
+        jaw_candidates=new_vertex[model.jaw_candidates],
+        regions={name: mask[vertex] for name, mask in model.regions.items() if bool(mask[vertex].any())},
+        metadata=model.metadata,
+        triangle_regions=new_part[model.triangle_regions[triangle].long()].int(),
+        region_names=tuple(model.region_names[index] for index in part.tolist()),
+    )
+
+
+def _numbering(kept: Bool[Tensor, " item"]) -> tuple[Int64[Tensor, " kept"], Int64[Tensor, " item"]]:
+    """The indices of what is kept, and the new index of every item (-1 for those that go)."""
+    index = kept.nonzero()[:, 0]
+    return index, torch.full((len(kept),), -1).index_put((index,), torch.arange(len(index)))
 
 
 def _from_npz(path: Path) -> _Arrays:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ops.errors import ConfigurationError, ModelFileError
+from ops.errors import ConfigurationError, MissingModelFileError, ModelFileError
+from ops.weights.bundle_file import built_in_bundles, find_bundle, read_bundle
 from ops.weights.models import (
     DETECTORS,
     LANDMARKS,
@@ -42,8 +43,9 @@ from ops.weights.models import (
     load_shape,
     load_texture,
 )
-from ops.weights.registry import MODEL_DIR_VARIABLE, known_file, remedy_of, resolve_model_dir, verify
+from ops.weights.registry import MODEL_DIR_VARIABLE, absence, known_file, remedy_of, resolve_model_dir, verify
 from ops.weights.remote import cached_copy, is_remote
+from ops.weights.sources import ModelFile
 
 __all__ = [
     "ModelBundle",
@@ -59,7 +61,6 @@ __all__ = [
     "resolve_bundle",
 ]
 
-BUILT_IN_FOLDER = Path(__file__).parent / "bundles"
 _KINDS: Mapping[str, Mapping[str, Kind[Any]]] = {
     "shape": SHAPES,
     "texture": TEXTURES,
@@ -106,9 +107,12 @@ class _Source:
     """A folder, or the URI of one."""
 
 
-def built_in_bundles() -> tuple[str, ...]:
-    """Names of the bundles that ship with this package."""
-    return tuple(sorted(path.stem for path in BUILT_IN_FOLDER.glob("*.yaml")))
+class _AbsentError(MissingModelFileError):
+    """A known file is not in the model directory."""
+
+    def __init__(self, item: ModelFile) -> None:
+        super().__init__(item.name)
+        self.item = item
 
 
 def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None) -> ModelBundle:
@@ -120,10 +124,11 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
 
     Raises:
         ConfigurationError: no such bundle, or a description that is not understood.
-        MissingModelFileError, AlteredModelFileError: files that are absent or another; all of them are in the message.
+        MissingModelFileError, AlteredModelFileError: files that are absent or another; all of them are in the message,
+            which ends in what to do.
     """
-    source = _Source(path=_find(name_or_yaml), model_dir=_model_place(model_dir))
-    description = _read(source.path)
+    source = _Source(path=find_bundle(name_or_yaml), model_dir=_model_place(model_dir))
+    description = read_bundle(source.path)
     unknown = [role for role in description if role not in ("name", *_KINDS)]
     absent = [role for role in _KINDS if role not in _OPTIONAL_ROLES and role not in description]
     if unknown or absent:
@@ -133,6 +138,7 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
             f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(absent) or 'none'}"
         )
     problems: list[ModelFileError] = []
+    not_here: list[ModelFile] = []
     refs: dict[str, ModelRef | None] = dict.fromkeys(_OPTIONAL_ROLES)
     refs["prior"] = ModelRef(kind="default", path=None, sha256=None)
     for role in _KINDS:
@@ -140,37 +146,16 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
             continue
         try:
             refs[role] = _resolve(role, description[role], source)
+        except _AbsentError as error:
+            not_here.append(error.item)
         except ModelFileError as error:
             problems.append(error)
+    said = [absence(str(name_or_yaml), list(dict.fromkeys(not_here)), Path(source.model_dir))] if not_here else []
     if problems:
-        message = f"bundle {source.path.stem!r} ({source.path}):\n" + "\n".join(str(problem) for problem in problems)
-        raise type(problems[0])(message)
+        said += [f"bundle {source.path.stem!r} ({source.path}):", *map(str, problems)]
+    if said:
+        raise (type(problems[0]) if problems else MissingModelFileError)("\n".join(said))
     return ModelBundle(name=_name(description, source.path), **cast(dict[str, Any], refs))
-
-
-def _find(name_or_yaml: str | Path) -> Path:
-    built_in = BUILT_IN_FOLDER / f"{name_or_yaml}.yaml"
-    if str(name_or_yaml) in built_in_bundles():
-        return built_in
-    path = Path(name_or_yaml).expanduser().absolute()
-    if not path.is_file():
-        raise ConfigurationError(
-            f"expected a bundle's name ({', '.join(built_in_bundles())}) or the path of a YAML file, "
-            f"found {str(name_or_yaml)!r}, which is neither"
-        )
-    return path
-
-
-def _read(path: Path) -> dict[str, object]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not a YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path}: expected roles and their models, found {type(content).__name__}")
-    return {str(key): value for key, value in cast(dict[object, object], content).items()}
 
 
 def _name(description: Mapping[str, object], path: Path) -> str:
@@ -198,6 +183,8 @@ def _resolve(role: str, content: object, source: _Source) -> ModelRef:
             base, mark, query = source.model_dir.partition("?")
             return _remote(kind, f"{base.rstrip('/')}/{item.filename}{mark}{query}", item.sha256)
         path = source.model_dir / item.filename
+        if not path.is_file():
+            raise _AbsentError(item)
         return ModelRef(
             kind=kind, path=verify(path, item.sha256, remedy_of(item, source.model_dir)), sha256=item.sha256
         )

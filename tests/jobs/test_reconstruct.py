@@ -100,7 +100,7 @@ def test_missing_models_are_refused_at_once(tmp_path: Path, photos: Path, capsys
     assert main(["--input", str(photos), "--output", str(output), "--models", "ict", "--model-dir", str(tmp_path)]) == 1
     assert time.monotonic() - started < 10
     message = capsys.readouterr().err
-    for words in (str(tmp_path / "scrfd_500m.onnx"), "sha256", "ganfit assets fetch"):
+    for words in (f"{tmp_path} lacks", "scrfd_500m.onnx", "commercial use: no", "ganfit fetch ict", "--fetch"):
         assert words in message
     assert not output.exists()
 

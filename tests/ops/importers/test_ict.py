@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from ops.errors import MissingModelFileError, ModelFormatError, UnitsError
 from ops.face.morphable_model import load_morphable_model, save_morphable_model
 from ops.importers.assembly import RawModel
-from ops.importers.ict import import_ict
+from ops.importers.ict import face_and_eyes, import_ict
 from ops.importers.ict_folder import JAW_RIGHT, LANDMARKS, POLYGON_COUNT, REGIONS, VERTEX_COUNT
 
 
@@ -192,3 +193,17 @@ def test_the_real_model_is_upright_metric_and_survives_a_file(
     again = load_morphable_model(tmp_path / "ict.safetensors")
     weights = torch.linspace(-1, 1, 100), torch.linspace(0, 1, 53)
     assert torch.equal(again.vertices_mm(*weights), model.vertices_mm(*weights))
+
+
+@pytest.mark.models
+def test_the_part_that_is_fitted_is_that_of_the_compact_file(model_dir: Path) -> None:
+    if not (model_dir / "ict_facekit_full.npz").is_file():
+        pytest.skip("needs ict_facekit_full.npz")
+    part = face_and_eyes(import_ict(model_dir / "ict_facekit_full.npz"))
+    compact = import_ict(model_dir / "ict_facekit_face.npz")
+    for name in ("mean_mm", "triangles", "uv", "uv_triangles", "landmarks", "jaw_candidates", "triangle_regions"):
+        assert torch.equal(getattr(part, name), getattr(compact, name)), name
+    assert part.region_names == compact.region_names
+    assert part.regions.keys() == compact.regions.keys()
+    with pytest.raises(ModelFormatError, match="eyeball_r is missing"):
+        face_and_eyes(dataclasses.replace(part, regions={k: v for k, v in part.regions.items() if k != "eyeball_r"}))

@@ -105,9 +105,16 @@ def test_every_missing_and_altered_file_is_in_one_message(own_files: Path) -> No
 
 def test_registered_files_are_looked_up_in_the_model_directory(own_files: Path, tmp_path: Path) -> None:
     bundle = write_bundle(own_files, detector="{kind: scrfd, known: scrfd_500m}")
-    with pytest.raises(MissingModelFileError, match=r"jobs\.assets fetch scrfd_500m") as caught:
-        resolve_bundle(bundle, tmp_path / "elsewhere")
-    assert str(tmp_path / "elsewhere" / "scrfd_500m.onnx") in str(caught.value)
+    elsewhere = tmp_path / "elsewhere"
+    with pytest.raises(MissingModelFileError, match=r"ganfit fetch .*\.yaml --model-dir") as caught:
+        resolve_bundle(bundle, elsewhere)
+    for part in (f"{elsewhere} lacks scrfd_500m.onnx (2.5 MB)", "non-commercial research only; commercial use: no"):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    elsewhere.mkdir()
+    (elsewhere / "scrfd_500m.onnx").write_bytes(b"altered")
+    with pytest.raises(AlteredModelFileError, match=r"ganfit fetch scrfd_500m"):
+        resolve_bundle(bundle, elsewhere)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +171,7 @@ def test_a_missing_model_directory_is_refused_within_seconds(tmp_path: Path) -> 
     assert after.ru_utime - before.ru_utime < 10
     assert done.returncode == 1
     for name in ("ict_facekit_face", "scrfd_500m", "pfld_68", "arcface_mobilefacenet", "recognition_second"):
-        assert known_file(name).sha256 in done.stderr
+        assert known_file(name).filename in done.stderr
 
 
 def test_loading_refuses_another_kind(tmp_path: Path) -> None:
