@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol, runtime_checkable
 
-from ops.errors import MissingModelFileError, ModelFileError
+from ops.errors import AlteredModelFileError, MissingModelFileError, ModelFileError
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Before the attempts after a cut connection; they start over as soon as something arrives."""
@@ -84,10 +84,13 @@ def download_checked(url: str, part: Path, check: Callable[[Path], None], progre
         download(url, part, progress, what)
         try:
             check(part)
-        except ModelFileError:
+        except AlteredModelFileError:
             part.unlink(missing_ok=True)
             if not resumed:
                 raise
+        except ModelFileError:
+            part.unlink(missing_ok=True)
+            raise
         else:
             return
 

@@ -109,8 +109,9 @@ def _whole_file(item: ModelFile, location: str, place: Workplace, progress: Prog
 def _out_of_archive(items: Sequence[ModelFile], location: str, place: Workplace, progress: Progress) -> None:
     """Fetch files that come out of one archive; it is not kept."""
     source = items[0].download
+    assert isinstance(source, ZipMember | GitHubFolder)
+    part = place.part(source.archive_name)
     if isinstance(source, GitHubFolder):
-        part = place.part(source.archive_name)
         with scratch_folder(place.folder / source.commit) as folder:
 
             def check(path: Path) -> None:
@@ -118,18 +119,16 @@ def _out_of_archive(items: Sequence[ModelFile], location: str, place: Workplace,
                 extract_folder(path, source, folder)
 
             get_checked(location, part, check, progress, part.stem)
+            part.unlink()
             for item in items:
                 progress.say(f"converting {source.folder} of {source.repository} to {item.filename}")
                 source.convert(folder, place.fresh(item))
                 place.put(item, place.fresh(item), f"the conversion of {source.folder} of {shown(location)}")
-    elif isinstance(source, ZipMember):
-        part = place.part(source.archive_name)
-        get_checked(location, part, sha256_check(source.sha256, shown(location)), progress, part.stem)
-        for item in items:
-            _extract(item, part, place)
     else:
-        raise AssertionError(source)
-    part.unlink()
+        get_checked(location, part, sha256_check(source.sha256, shown(location)), progress, part.stem)
+        archive = part.rename(place.folder / source.archive_name)
+        for item in items:
+            _extract(item, archive, place)
 
 
 def _extract(item: ModelFile, archive: Path, place: Workplace) -> None:
