@@ -25,7 +25,7 @@ from ops.weights.fetch import fetch
 from ops.weights.fetch_progress import FetchProgress
 from ops.weights.known_files import KNOWN_FILES
 from ops.weights.mirror import fill_mirror, named_mirror, shown
-from ops.weights.registry import licences, megabytes, resolve_model_dir
+from ops.weights.registry import licences, megabytes, resolve_model_dir, with_companions
 from ops.weights.sources import ModelFile
 from ops.weights.workplace import is_there
 
@@ -62,7 +62,7 @@ def files_named(names: Sequence[str]) -> list[ModelFile]:
     found: dict[str, ModelFile] = {}
     for name in names:
         if name in known:
-            items = (known[name],)
+            items = with_companions(known[name])
         elif name in built_in_bundles() or Path(name).is_file():
             items = known_files_of(name)
         else:

@@ -18,7 +18,7 @@ that lie beside this module, such as `ict`.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +43,15 @@ from ops.weights.models import (
     load_shape,
     load_texture,
 )
-from ops.weights.registry import MODEL_DIR_VARIABLE, absence, known_file, remedy_of, resolve_model_dir, verify
+from ops.weights.registry import (
+    MODEL_DIR_VARIABLE,
+    absence,
+    known_file,
+    remedy_of,
+    resolve_model_dir,
+    verify,
+    with_companions,
+)
 from ops.weights.remote import cached_copy, is_remote
 from ops.weights.sources import ModelFile
 
@@ -108,11 +116,11 @@ class _Source:
 
 
 class _AbsentError(MissingModelFileError):
-    """A known file is not in the model directory."""
+    """Known files are not in the model directory."""
 
-    def __init__(self, item: ModelFile) -> None:
-        super().__init__(item.name)
-        self.item = item
+    def __init__(self, items: Sequence[ModelFile]) -> None:
+        super().__init__(", ".join(item.name for item in items))
+        self.items = items
 
 
 def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None) -> ModelBundle:
@@ -147,7 +155,7 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
         try:
             refs[role] = _resolve(role, description[role], source)
         except _AbsentError as error:
-            not_here.append(error.item)
+            not_here += error.items
         except ModelFileError as error:
             problems.append(error)
     said = [absence(str(name_or_yaml), list(dict.fromkeys(not_here)), Path(source.model_dir))] if not_here else []
@@ -183,8 +191,8 @@ def _resolve(role: str, content: object, source: _Source) -> ModelRef:
             base, mark, query = source.model_dir.partition("?")
             return _remote(kind, f"{base.rstrip('/')}/{item.filename}{mark}{query}", item.sha256)
         path = source.model_dir / item.filename
-        if not path.is_file():
-            raise _AbsentError(item)
+        if absent := [part for part in with_companions(item) if not (source.model_dir / part.filename).is_file()]:
+            raise _AbsentError(absent)
         return ModelRef(
             kind=kind, path=verify(path, item.sha256, remedy_of(item, source.model_dir)), sha256=item.sha256
         )

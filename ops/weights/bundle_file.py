@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from ops.errors import ConfigurationError
-from ops.weights.registry import known_file
+from ops.weights.registry import known_file, with_companions
 from ops.weights.sources import ModelFile
 
 BUILT_IN_FOLDER = Path(__file__).parent / "bundles"
@@ -55,11 +55,12 @@ def read_bundle(path: Path) -> dict[str, object]:
 
 
 def known_files_of(name_or_yaml: str | Path) -> tuple[ModelFile, ...]:
-    """The registered files that a bundle names.
+    """The registered files that a bundle names, and those that their networks read beside them.
 
     Raises:
         ConfigurationError: no such bundle, or a description that is not understood.
     """
     path = find_bundle(name_or_yaml)
     entries = [cast(dict[str, object], entry) for entry in read_bundle(path).values() if isinstance(entry, Mapping)]
-    return tuple(dict.fromkeys(known_file(str(entry["known"])) for entry in entries if "known" in entry))
+    named = [known_file(str(entry["known"])) for entry in entries if "known" in entry]
+    return tuple(dict.fromkeys(part for item in named for part in with_companions(item)))

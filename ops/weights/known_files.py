@@ -91,6 +91,7 @@ KNOWN_FILES: tuple[ModelFile, ...] = (
         commercial_use=True,
         source="MediaPipe, face_detection_short_range.tflite",
         download=_mediapipe("face_detection/face_detection_short_range.tflite"),
+        companions=("mediapipe_face_detection_full",),
     ),
     ModelFile(
         name="mediapipe_face_detection_full",
@@ -113,6 +114,18 @@ KNOWN_FILES: tuple[ModelFile, ...] = (
         commercial_use=True,
         source="face-api, face_recognition_model.bin",
         download=_face_api("face_recognition_model.bin"),
+        companions=("dlib_recognition_face_api_manifest",),
+    ),
+    ModelFile(
+        name="dlib_recognition_face_api_manifest",
+        filename="face_recognition_model-weights_manifest.json",
+        what="recognition: names, shapes and scales of the weights of dlib_recognition_face_api",
+        sha256="cbaffa501b0b9275a12b63357a6843e7e30c054e1c9151e1a5f879b26e32986b",
+        size_bytes=19_615,
+        licence=_FACE_API_LICENCE,
+        commercial_use=True,
+        source="face-api, face_recognition_model-weights_manifest.json",
+        download=_face_api("face_recognition_model-weights_manifest.json"),
     ),
     ModelFile(
         name="ict_facekit_face",

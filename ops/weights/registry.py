@@ -29,6 +29,11 @@ def known_file(name: str) -> ModelFile:
     raise ConfigurationError(f"no model file is registered as {name!r}; known are {names}")
 
 
+def with_companions(item: ModelFile) -> tuple[ModelFile, ...]:
+    """A file, and those that its network reads from the same folder."""
+    return (item, *(known_file(name) for name in item.companions))
+
+
 def resolve_model_dir(model_dir: Path | None = None) -> Path:
     """The folder model files live in: the given one, or $GANFIT_MODELS, or a folder in the user's cache.
 

@@ -129,5 +129,7 @@ class ModelFile:
     """Whether the licence allows commercial use."""
     source: str
     download: Download | None = None
+    companions: tuple[str, ...] = ()
+    """Names of the files that its network reads from the same folder."""
     how_to_obtain: str = ""
     """For files without a public address: what the user does to get one."""

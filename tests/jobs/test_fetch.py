@@ -34,6 +34,8 @@ def test_bundles_and_files_are_told_apart(tmp_path: Path, capsys: pytest.Capture
     bundle = tmp_path / "mine.yaml"
     bundle.write_text("detector: {kind: scrfd, known: scrfd_10g}\nprior: {kind: default}\n")
     assert [item.name for item in files_named(["pfld_68", str(bundle), "pfld_68"])] == ["pfld_68", "scrfd_10g"]
+    with_manifest = ["dlib_recognition_face_api", "dlib_recognition_face_api_manifest"]
+    assert [item.name for item in files_named(with_manifest[:1])] == with_manifest
     assert main(["nothing", "--model-dir", str(tmp_path)]) == 1
     assert "expected a bundle (" in capsys.readouterr().err
 

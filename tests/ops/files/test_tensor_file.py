@@ -47,3 +47,11 @@ def test_says_what_is_missing_or_damaged(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
     with pytest.raises(ModelFormatError, match=r"expected a model at .*no sound safetensors file"):
         read_tensor_file(path, "a model")
+
+
+def test_equal_content_gives_equal_bytes_whatever_the_order_of_the_description(tmp_path: Path) -> None:
+    names = [f"name {number} ü" for number in range(12)]  # twelve names have one order by chance in 479 million
+    for path, order in ((tmp_path / "a", names), (tmp_path / "b", names[::-1])):
+        write_tensor_file(path, {"x": torch.ones(3)}, {name: name for name in order})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert read_tensor_file(tmp_path / "a", "tensors").metadata == {name: name for name in names}
