@@ -232,3 +232,15 @@ def test_garbage_gets_rows_and_the_run_ends_well(people: Path, tmp_path: Path) -
     assert record is not None
     assert record["summary"]["frames"]["ok"] == 1
     assert (output / "report" / "index.html").exists()
+
+
+def test_fetch_asks_the_mirror_before_anything_else(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--input", str(photos), "--output", str(tmp_path / "out"), "--models", "ict"]
+    models = str(tmp_path / "models")
+    assert main([*options, "--model-dir", models, "--fetch", "--mirror", "http://127.0.0.1:9"]) == 1
+    assert "http://127.0.0.1:9/scrfd_500m.onnx: cannot be reached" in capsys.readouterr().err
+    assert main([*options, "--model-dir", "s3://bucket/models", "--fetch"]) == 1
+    assert "expected a folder as --model-dir with --fetch" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
