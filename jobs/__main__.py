@@ -1,6 +1,6 @@
 """The command `ganfit`: finds the command that is asked for, and runs it."""
 
-from jobs.interruption import end_at_once_when_interrupted
+from jobs.cli.interruption import end_at_once_when_interrupted
 
 if __name__ == "__main__":
     end_at_once_when_interrupted()
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jobs.command import Command
+    from jobs.cli.command import Command
 
 GROUPS = {
     "Photos and videos to 3D": {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import MIRROR_HELP, MODEL_DIR_HELP, Command, CommandParser
+from jobs.cli.command import MIRROR_HELP, MODEL_DIR_HELP, Command, CommandParser
 from jobs.fetch import fetch_and_say, files_named
 from ops.errors import ModelFileError
 from ops.weights.known_files import KNOWN_FILES

@@ -17,7 +17,7 @@ from typing import get_args
 
 from jsonargparse import Namespace
 
-from jobs.command import BAD_INPUT, OK, Command, CommandParser, say
+from jobs.cli.command import BAD_INPUT, OK, Command, CommandParser, say
 from ops.errors import ConfigurationError
 from ops.fit.config import Method
 from ops.weights.bundle import resolve_bundle

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser, refuse
+from jobs.cli.command import Command, CommandParser, refuse
 from ops.errors import InputError
 from ops.face.prior import CameraLightPrior, ClippedNormal, save_prior
 from ops.face.prior_estimation import ImageParameters, estimate_prior, read_image_parameters

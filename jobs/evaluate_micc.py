@@ -20,7 +20,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from evaluation.protocols import Protocol
-from jobs.command import Command, CommandParser, say
+from jobs.cli.command import Command, CommandParser, say
 from pipeline.cluster.item_tasks import TaskConfig
 from pipeline.micc.evaluation import Against, EvaluateConfig, Unit, evaluate
 from pipeline.micc.reconstruction_files import open_reconstructions

@@ -17,7 +17,7 @@ from typing import get_args
 
 from jsonargparse import Namespace
 
-from jobs.command import MODEL_DIR_HELP, Command, CommandParser
+from jobs.cli.command import MODEL_DIR_HELP, Command, CommandParser
 from ops.weights.bundle import resolve_bundle
 from pipeline.run.export import INDEX_FILE, ExportConfig, ExportLayout, Format, Pose, export_run
 from pipeline.run.reader import open_run

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import MIRROR_HELP, MODEL_DIR_HELP, Command, CommandParser
+from jobs.cli.command import MIRROR_HELP, MODEL_DIR_HELP, Command, CommandParser
 from ops.errors import ConfigurationError
 from ops.weights.bundle_file import built_in_bundles, known_files_of
 from ops.weights.fetch import fetch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser
+from jobs.cli.command import Command, CommandParser
 from ops.errors import ConfigurationError
 from ops.face.morphable_model import MorphableModel, save_morphable_model
 from ops.importers.bfm import import_bfm2009, import_bfm2017

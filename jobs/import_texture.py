@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser
+from jobs.cli.command import Command, CommandParser
 
 
 def _convert(options: Namespace) -> None:

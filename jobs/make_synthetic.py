@@ -25,7 +25,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser, say
+from jobs.cli.command import Command, CommandParser, say
 from ops.errors import ConfigurationError
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.faceworld.shape import faceworld_model

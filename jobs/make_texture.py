@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser
+from jobs.cli.command import Command, CommandParser
 
 NOTES = """
 Runs build this texture by themselves the first time a bundle with `texture: {kind: procedural-pca}` is used, and keep

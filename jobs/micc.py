@@ -16,7 +16,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from evaluation.protocols import Protocol
-from jobs.command import BAD_INPUT, OK, PRESET_HELP, Command, CommandParser, say
+from jobs.cli.command import BAD_INPUT, OK, PRESET_HELP, Command, CommandParser, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
 from pipeline.cluster.session import ClusterConfig

@@ -10,7 +10,7 @@ Exit status: 0 when every input file is accounted for, 1 for bad input or config
 same command again to continue).
 """
 
-from jobs.interruption import end_at_once_when_interrupted
+from jobs.cli.interruption import end_at_once_when_interrupted
 
 if __name__ == "__main__":
     end_at_once_when_interrupted()  # the imports below take seconds
@@ -24,7 +24,7 @@ from typing import get_args
 
 from jsonargparse import ActionConfigFile, Namespace
 
-from jobs.command import MIRROR_HELP, MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse, say
+from jobs.cli.command import MIRROR_HELP, MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse, say
 from jobs.fetch import fetch_and_say
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, Method, preset

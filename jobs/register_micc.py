@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser, say
+from jobs.cli.command import Command, CommandParser, say
 from ops.weights.bundle import resolve_bundle
 from pipeline.cluster.item_tasks import TaskConfig
 from pipeline.micc.annotation import Annotator

@@ -14,7 +14,7 @@ import sys
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser
+from jobs.cli.command import Command, CommandParser
 from pipeline.run.status import COMPLETE, RUNNING, STOPPED, read_status, status_text
 from pipeline.storage.store import open_storage
 

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser, say
+from jobs.cli.command import Command, CommandParser, say
 from ops.errors import ConfigurationError, MissingModelFileError
 from ops.face.morphable_model import MorphableModel
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from jobs.command import Command, CommandParser, say
+from jobs.cli.command import Command, CommandParser, say
 from ops.errors import ConfigurationError
 
 

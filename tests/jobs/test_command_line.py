@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.__main__ import COMMANDS, command, main
-from jobs.command import Command, CommandParser
+from jobs.cli.command import Command, CommandParser
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_job_is_a_command_and_every_command_a_job() -> None:
     modules = {path.stem.replace("_", "-") for path in (ROOT / "jobs").glob("*.py")}
-    assert set(COMMANDS) == modules - {"--init--", "--main--", "command", "interruption"}
+    assert set(COMMANDS) == modules - {"--init--", "--main--"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
-from jobs.interruption import INTERRUPTED, interruptible, say_how_to_continue
+from jobs.cli.interruption import INTERRUPTED, interruptible, say_how_to_continue
 from ops.errors import GanfitError
 
 OK, BAD_INPUT = 0, 1
