@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ops.errors import UnreadableInputError
+from ops.files.avi import count_empty_frames
+from ops.files.hdr import is_hdr, sdr_image
 from ops.files.photo import MAX_SIDE_PX
 
 # Container formats outside this list are refused: a play list (HLS, ffconcat) would open other files.
@@ -41,7 +43,7 @@ class VideoSample(NamedTuple):
     frames: tuple[VideoFrame, ...]
     decoded_count: int
     declared_count: int | None
-    """What the container says, where it says anything."""
+    """What the container says, where it says anything, without frames that an edit list cuts or that are empty."""
     damage: str
     """What the decoder complained about, empty where it did not."""
 
@@ -54,9 +56,11 @@ class VideoSample(NamedTuple):
 class _Decoding:
     """One pass over a clip, in decode order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **options: str) -> None:
         self.path = path
+        self.options = _OPTIONS | options
         self.declared_count: int | None = None
+        self.stream_index = 0
         self.pixel_aspect = 1.0
         self.damage = ""
 
@@ -66,13 +70,14 @@ class _Decoding:
         try:
             # JPEGs one after the other have no header, and FFmpeg's guess by their content is at times another format.
             form = "mjpeg" if _is_jpegs(self.path) else None
-            with av.open(str(self.path), format=form, options=_OPTIONS, metadata_errors="ignore") as container:
+            with av.open(str(self.path), format=form, options=self.options, metadata_errors="ignore") as container:
                 if not container.streams.video:
                     raise UnreadableInputError("the file has no video stream")
                 stream = container.streams.video[0]
                 # One decoding thread: with several, what a damaged clip yields depends on their timing.
                 stream.codec_context.thread_count = 1
                 self.declared_count = stream.frames or None
+                self.stream_index = stream.index
                 self.pixel_aspect = float(stream.sample_aspect_ratio or 1)
                 yield from self._packet_frames(container, stream)
         except (av.FFmpegError, OSError) as error:
@@ -133,18 +138,48 @@ def sample_video(path: Path, count: int) -> VideoSample:
             if index in indices
         }
     frames = tuple(drawn[index] for index in indices if index in drawn)
-    return VideoSample(frames, total, first.declared_count, first.damage)
+    declared = first.declared_count
+    if declared is not None and total < declared and not first.damage and _all_frames_are_there(first):
+        declared = total
+    return VideoSample(frames, total, declared, first.damage)
+
+
+def _all_frames_are_there(clip: _Decoding) -> bool:
+    """Whether what decoded falls short of the declared count only by what an edit list cuts, or by empty frames."""
+    whole = _Decoding(clip.path, ignore_editlist="1")
+    found = sum(1 for _ in whole.frames()) + count_empty_frames(clip.path, clip.stream_index)
+    return not whole.damage and found >= (clip.declared_count or 0)
 
 
 def _upright(frame: Any, index: int, pixel_aspect: float) -> VideoFrame:
     width = max(1, round(frame.width * pixel_aspect))
     factor = -(-max(width, frame.height) // MAX_SIDE_PX)
-    image = frame.to_ndarray(
-        format="rgb24", width=max(1, width // factor), height=max(1, frame.height // factor), interpolation="BICUBIC"
-    )
-    turns = round(frame.rotation / 90) % 4
-    size = (frame.height, width) if turns % 2 else (width, frame.height)
-    return VideoFrame(np.ascontiguousarray(np.rot90(image, turns)), index, frame.time, *size)
+    reduced = max(1, width // factor), max(1, frame.height // factor)
+    if is_hdr(frame):
+        image = sdr_image(frame, *reduced)
+    else:
+        image = frame.to_ndarray(format="rgb24", width=reduced[0], height=reduced[1], interpolation="BICUBIC")
+    image, swapped = _displayed(image, frame)
+    size = (frame.height, width) if swapped else (width, frame.height)
+    return VideoFrame(np.ascontiguousarray(image), index, frame.time, *size)
+
+
+def _displayed(
+    image: UInt8[np.ndarray, "height width 3"], frame: Any
+) -> tuple[UInt8[np.ndarray, "shown_height shown_width 3"], bool]:
+    """The image as its display matrix shows it, to the nearest quarter turn, and whether that swaps width and height.
+
+    A pixel (x, y) is shown at (a x + c y, b x + d y), where the matrix begins with a, b, u, c, d.
+    """
+    matrices = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    if not matrices:
+        return image, False
+    a, b, _, c, d = np.frombuffer(matrices[0], np.int32)[:5].tolist()
+    swapped = abs(a) + abs(d) < abs(b) + abs(c)
+    if swapped:
+        image = image.transpose(1, 0, 2)
+    mirrored_x, mirrored_y = (c < 0, b < 0) if swapped else (a < 0, d < 0)
+    return image[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1], swapped
 
 
 def _one_line(error: BaseException) -> str:

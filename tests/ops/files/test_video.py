@@ -1,3 +1,4 @@
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +27,18 @@ def write_clip(
         for index in range(FRAMES):
             image = np.zeros((64, 96, 3), np.uint8)
             image[:, :48] = STEP * index
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_image(path: Path, image: np.ndarray) -> Path:
+    """A clip that shows the same picture for three frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.height, stream.width = image.shape[:2]
+        stream.bit_rate = 4_000_000
+        for _ in range(3):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         container.mux(stream.encode())
     return path
@@ -99,6 +112,47 @@ def test_pixels_become_square(tmp_path: Path) -> None:
     assert (sample.frames[0].width_px, sample.frames[0].height_px) == (128, 64)
 
 
+def shown_by(clip: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """A copy of an MP4 clip with another track matrix; a, b, c and d are whole numbers."""
+    data = clip.read_bytes()
+    a, b, c, d = (value * 65536 for value in matrix)
+    identity, changed = (
+        np.array(values, ">i4").tobytes()
+        for values in ((65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), (a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    )
+    at = data.index(identity, data.index(b"tkhd"))
+    copy = clip.with_name("shown.mp4")
+    copy.write_bytes(data[:at] + changed + data[at + len(identity) :])
+    return copy
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        (1, 0, 0, 1),
+        (-1, 0, 0, 1),
+        (1, 0, 0, -1),
+        (-1, 0, 0, -1),
+        (0, 1, 1, 0),
+        (0, 1, -1, 0),
+        (0, -1, 1, 0),
+        (0, -1, -1, 0),
+    ],
+)
+def test_a_display_matrix_turns_and_mirrors(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
+    quadrants = np.zeros((64, 96, 3), np.uint8)
+    quadrants[:32, :48], quadrants[:32, 48:], quadrants[32:, :48] = 240, 160, 80
+    clip = write_image(tmp_path / "flat.mp4", quadrants)
+    image = sample_video(shown_by(clip, matrix), 1).frames[0].image_rgb
+    a, b, c, d = matrix
+    for x, y, grey in ((-1, -1, 240), (1, -1, 160), (-1, 1, 80), (1, 1, 0)):
+        shown_x, shown_y = a * x + c * y, b * x + d * y
+        row = image.shape[0] // 4 * (2 + shown_y)
+        column = image.shape[1] // 4 * (2 + shown_x)
+        assert abs(int(image[row, column, 0]) - grey) < 6
+    assert image.shape == ((96, 64, 3) if b else (64, 96, 3))
+
+
 @pytest.mark.parametrize(
     ("matrix", "bright"),
     [
@@ -153,3 +207,92 @@ def test_sound_alone_is_unreadable(tmp_path: Path) -> None:
         container.mux(stream.encode())
     with pytest.raises(UnreadableInputError, match="no video stream"):
         sample_video(path, 5)
+
+
+def test_frames_that_an_edit_list_cuts_are_not_missing(tmp_path: Path) -> None:
+    whole, trimmed = write_clip(tmp_path / "whole.mp4"), tmp_path / "trimmed.mp4"
+    with av.open(str(whole)) as source, av.open(str(trimmed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        shift = round(Fraction(7, 30) / source.streams.video[0].time_base)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream, packet.pts, packet.dts = stream, packet.pts - shift, packet.dts - shift
+                target.mux(packet)
+    sample = sample_video(trimmed, 5)
+    assert sample.decoded_count == FRAMES - 7
+    assert not sample.truncated
+    assert level(sample.frames[0].image_rgb) == pytest.approx(7 + sample.frames[0].frame_index, abs=1)
+
+
+def with_empty_chunks(clip: Path, every: int) -> Path:
+    """A copy of an AVI clip with an empty chunk behind every so many frames, as writers repeat a frame."""
+    data = clip.read_bytes()
+    movie, index = data.index(b"movi"), data.index(b"idx1")
+    entries = struct.iter_unpack("<4sIII", data[index + 8 : index + 8 + struct.unpack_from("<I", data, index + 4)[0]])
+    body, table, count = b"movi", b"", 0
+    for number, (kind, flags, offset, size) in enumerate(entries):
+        table += struct.pack("<4sIII", kind, flags, len(body), size)
+        body += data[movie + offset : movie + offset + 8 + size + size % 2]
+        count += 1
+        if number % every == every - 1:
+            table += struct.pack("<4sIII", kind, 0, len(body), 0)
+            body += struct.pack("<4sI", kind, 0)
+            count += 1
+    header = bytearray(data[: movie - 8])
+    struct.pack_into("<I", header, header.index(b"avih") + 24, count)
+    struct.pack_into("<I", header, header.index(b"strh") + 40, count)
+    lists = struct.pack("<4sI", b"LIST", len(body)) + body + struct.pack("<4sI", b"idx1", len(table)) + table
+    struct.pack_into("<I", header, 4, len(header) + len(lists) - 8)
+    copy = clip.with_name("empty.avi")
+    copy.write_bytes(bytes(header) + lists)
+    return copy
+
+
+def test_empty_chunks_of_an_avi_are_not_missing(tmp_path: Path) -> None:
+    sample = sample_video(with_empty_chunks(write_clip(tmp_path / "a.avi"), 10), 5)
+    assert sample.decoded_count == FRAMES
+    assert not sample.truncated
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_a_cut_avi_is_truncated(tmp_path: Path, share: float) -> None:
+    whole = with_empty_chunks(write_clip(tmp_path / "a.avi"), 10)
+    data = whole.read_bytes()
+    whole.write_bytes(data[: int(share * data.index(b"idx1"))])
+    assert sample_video(whole, 5).truncated
+
+
+@pytest.mark.parametrize("transfer", [16, 18], ids=["PQ", "HLG"])
+def test_hdr_clips_have_the_colours_of_sdr(tmp_path: Path, transfer: int) -> None:
+    patches = np.array([(30, 30, 30), (118, 118, 118), (200, 150, 130), (120, 60, 40), (60, 90, 160)])
+    path = tmp_path / "hdr.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 160, 64, "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
+        stream.codec_context.colorspace = 9
+        signal = hdr_signal(patches, hlg=transfer == 18)
+        image = np.repeat(np.broadcast_to(signal, (64, 5, 3)), 32, 1)
+        frame = av.VideoFrame.from_ndarray(np.round(image * 65535).astype(np.uint16), "rgb48le")
+        frame = frame.reformat(format="yuv420p10le", dst_colorspace=9)
+        frame.color_trc, frame.color_primaries = transfer, 9
+        for _ in range(2):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    decoded = sample_video(path, 1).frames[0].image_rgb[32, 16::32]
+    np.testing.assert_allclose(decoded, patches, atol=4)
+
+
+def hdr_signal(srgb: np.ndarray, *, hlg: bool) -> np.ndarray:
+    """PQ or HLG of sRGB colours whose white has 203 cd/m2 (BT.2408), by the equations of BT.2100."""
+    value = srgb / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    light = light @ np.array(((0.6274, 0.3293, 0.0433), (0.0691, 0.9195, 0.0114), (0.0164, 0.0880, 0.8956))).T
+    if not hlg:
+        power = (light * 203 / 10_000) ** 0.1593017578125
+        return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    display = light * 203 / 1000
+    scene = display * ((display @ (0.2627, 0.6780, 0.0593)) ** (1 / 1.2 - 1))[..., None]
+    return np.where(
+        scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    )
