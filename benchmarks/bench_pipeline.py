@@ -128,7 +128,7 @@ def configuration(options: argparse.Namespace, folder: Path, name: str) -> Recon
 def plain_loop(config: ReconstructConfig) -> None:
     """All stages in a loop, one process a core."""
     root = config.root
-    listing = list_input(config.input, config.layout)
+    listing = list_input(config.input, config.layout, config.identity_field)
     plan = plan_shards(listing.items, config.plan)
     plans = read_plans(root).add(plan, None, {"input": "album", "layout": listing.layout, "planned": "now"})
     context = multiprocessing.get_context("spawn")

@@ -88,16 +88,23 @@ def _declare(parser: CommandParser) -> None:
 def _declare_content(parser: CommandParser) -> None:
     """What is reconstructed, with which models, into which files."""
     add = parser.add_argument
-    add("--input", help="a folder, photo, clip or Parquet manifest: a path, or s3://...")
+    add("--input", help="a folder, photo, clip, archive or manifest: a path, or s3://...")
     add("--output", help="a new folder, or an earlier run's to continue: path or URI")
     add(
         "--layout",
         choices=get_args(Layout),
         default="auto",
         help="images, videos, mixed: every file is a person of its own. identity-folders: one sub-folder per person. "
-        "manifest: a Parquet file with columns uri and optionally identity_id and kind (image, video). "
-        "micc: the MICC Florence data set, every clip an identity subject_NN/<Setting>. "
-        "auto: a manifest for a .parquet file, identity-folders where files lie in sub-folders only, else mixed",
+        "labels: persons are what labels in archives say. "
+        "manifest: a Parquet, CSV or JSON lines file with columns uri and optionally identity_id and kind (image, "
+        "video). micc: the MICC Florence data set, every clip an identity subject_NN/<Setting>. "
+        "auto: a manifest for such a file, labels where there are any, identity-folders where files lie in sub-folders "
+        "only, else mixed",
+    )
+    add(
+        "--identity-field",
+        help="what names the person: a column of a manifest or of Parquet files with pictures, or a field of the JSON "
+        "files in a tar; default: the column identity_id",
     )
     bundles = ", ".join(built_in_bundles())
     add("--models", default="ict", help=f"a bundle ({bundles}) or the YAML file of your own")
@@ -146,6 +153,7 @@ def _config(options: Namespace) -> ReconstructConfig:
         input=source,
         output=output,
         layout=options.layout,
+        identity_field=options.identity_field,
         preset=options.preset,
         plan=PlanConfig(**{name: options[name] for name in plan}),
         detection=options.detection,

@@ -1,25 +1,28 @@
 """What a listing of the input holds: one row a file, as Arrow columns so that ten million of them fit into memory."""
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute
 
 from pipeline.input.names import stable_id
 
-Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "manifest", "micc"]
+Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "labels", "manifest", "micc"]
 Kind = Literal["image", "video"]
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
-)
+) | {".heic", ".heif", ".hif", ".avif"}
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mjpg", ".mjpeg", ".wmv", ".flv", ".ts", ".mts")
 ) | {".3gp", ".ogv"}
 _BATCH = 65_536
+_SHOWN_SUFFIXES = 8
+pc: Any = pyarrow.compute
 LISTED = pa.schema(
     [
         ("item_id", pa.large_string()),
@@ -61,10 +64,29 @@ class Listing:
     """Rows of `LISTED`, no item twice."""
     layout: Layout
     """The layout that was used; never `auto`."""
-    skipped: int
-    """Files that are not of the wanted kind."""
-    duplicates: int
-    """Manifest rows that repeat an earlier one."""
+    skipped: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Files that are no input, counted by suffix."""
+    duplicates: int = 0
+    """Manifest rows or members of an archive that repeat an earlier one."""
+    person: str = ""
+    """What the layout takes for a person, and how to say otherwise."""
+
+    def skipped_text(self) -> str:
+        """The counts in a line, the largest first; empty where there are none."""
+        largest = sorted(self.skipped.items(), key=lambda pair: (-pair[1], pair[0]))
+        counted = [f"{count} {suffix}" for suffix, count in largest[:_SHOWN_SUFFIXES]]
+        if rest := sum(count for _, count in largest[_SHOWN_SUFFIXES:]):
+            counted.append(f"{rest} others")
+        return f"{sum(self.skipped.values())} other files skipped: {', '.join(counted)}" if counted else ""
+
+    def largest_persons(self, count: int) -> list[tuple[str, int]]:
+        """The persons with the most files, and how many these are."""
+        counted: Any = pc.value_counts(self.items.column("identity_id"))
+        names, numbers = counted.field("values"), counted.field("counts")
+        order = pc.sort_indices(
+            pa.table({"number": numbers, "name": names}), sort_keys=[("number", "descending"), ("name", "ascending")]
+        )
+        return list(zip(names.take(order[:count]).to_pylist(), numbers.take(order[:count]).to_pylist(), strict=True))
 
 
 def table_of(items: Iterable[Item]) -> pa.Table:

@@ -24,11 +24,13 @@ class ReconstructConfig:
     """One run: what, with which settings, where to."""
 
     input: Path | str
-    """A folder, a photo, a clip or a Parquet manifest: a path or a URI."""
+    """A folder, a photo, a clip, an archive or a manifest: a path or a URI."""
     output: Path | str
     """A new folder, or one of an earlier run to continue: a path or a URI."""
     layout: Layout = "auto"
     """How the input is laid out, see `pipeline.input.sources.list_input`."""
+    identity_field: str | None = None
+    """What names the person in a manifest or an archive: a column or a JSON field."""
     preset: str = "default"
     """Name of the settings `fit` started from; recorded beside the method."""
     plan: PlanConfig = field(default_factory=PlanConfig)

@@ -1,6 +1,6 @@
 """What a run would do, without doing it: nothing is written, and no Ray is started."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ops.weights.bundle import ModelBundle
@@ -9,6 +9,9 @@ from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.reconstruction import check_folders, check_run, describe_plan, plan_new
 from pipeline.run.plans import read_plans
 from pipeline.run.shards import ShardStore, ShardSummary
+
+_LARGEST = 5
+"""Persons named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +30,15 @@ class Forecast:
     device: str
     seconds_an_image: float | None
     """Measured in this output's shards; None where there are none."""
+    largest: Sequence[tuple[str, int]]
+    """The persons with the most files, and how many these are."""
 
     def text(self) -> str:
         """Some lines for people."""
+        largest = ", ".join(f"{name} ({count})" for name, count in self.largest)
         lines = [
             self.input,
+            f"the persons with the most files: {largest}",
             f"to do: {self.items} files ({self.images} images and frames) of {self.identities} identities in "
             f"{self.shards} shards; {self.committed} shards are there",
         ]
@@ -56,7 +63,7 @@ def forecast(config: ReconstructConfig, bundle: ModelBundle) -> Forecast:
     config.check_models(bundle)
     root = config.root
     check_folders(config, root)
-    listing = list_input(config.input, config.layout)
+    listing = list_input(config.input, config.layout, config.identity_field)
     committed = ShardStore(root).summaries()
     check_run(config, bundle, root, committed)
     plans = read_plans(root)
@@ -73,6 +80,7 @@ def forecast(config: ReconstructConfig, bundle: ModelBundle) -> Forecast:
         committed=len(committed),
         device=device,
         seconds_an_image=pace,
+        largest=listing.largest_persons(_LARGEST),
     )
 
 

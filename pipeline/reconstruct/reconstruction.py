@@ -67,7 +67,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
     config.check_models(bundle)
     root = config.root
     check_folders(config, root)
-    listing = list_input(config.input, config.layout)
+    listing = list_input(config.input, config.layout, config.identity_field)
     with lease(root, config.submission_id, say) as fence, as_output_errors(root):
         earlier = read_record(root)
         store = ShardStore(root, fence)
@@ -145,8 +145,9 @@ def plan_new(config: ReconstructConfig, listing: Listing, plans: PlanStore) -> P
 
 def describe_plan(plan: Plan, plans: PlanStore, listing: Listing) -> str:
     """A line about the input and what is new in it."""
-    text = f"{plan.listed} files (layout {listing.layout})"
-    text += f"; {listing.skipped} other files skipped" if listing.skipped else ""
+    text = f"{plan.listed} files (layout {listing.layout}{f': {listing.person}' if listing.person else ''})"
+    skipped = listing.skipped_text()
+    text += f"; {skipped}" if skipped else ""
     text += f"; {listing.duplicates} duplicate rows skipped" if listing.duplicates else ""
     if plans.generations:
         text += f"; {plan.identities.num_rows} identities are new or have new files"
@@ -167,7 +168,8 @@ def _plan(
         "items": plan.listed,
         "new_items": plan.item_count,
         "removed_items": plan.removed,
-        "skipped_files": listing.skipped,
+        "skipped_files": sum(listing.skipped.values()),
+        "skipped_by_suffix": dict(sorted(listing.skipped.items())),
         "duplicate_rows": listing.duplicates,
     }
     if not plan.item_count:

@@ -45,14 +45,14 @@ def test_a_flat_folder_has_a_person_a_file(tmp_path: Path) -> None:
     assert uris(listing, tmp_path) == ["a.png", "b.JPG", "c.mp4"]
     assert [item.kind for item in rows(listing)] == ["image", "image", "video"]
     assert all(item.identity_id == item.item_id == stem(item) for item in rows(listing))
-    assert listing.skipped == 2
+    assert listing.skipped == {".txt": 1, ".db": 1}
 
 
 @pytest.mark.parametrize(("layout", "names"), [("images", ["a.jpg", "x/b.jpg"]), ("videos", ["c.mov"])])
 def test_one_kind_alone(tmp_path: Path, layout: str, names: list[str]) -> None:
     listing = list_input(touch(tmp_path, "a.jpg", "x/b.jpg", "c.mov"), layout)
     assert uris(listing, tmp_path) == names
-    assert listing.skipped == 3 - len(names)
+    assert sum(listing.skipped.values()) == 3 - len(names)
 
 
 def test_sub_folders_are_persons(tmp_path: Path) -> None:
@@ -196,9 +196,9 @@ def test_manifests_that_make_no_sense_are_refused(tmp_path: Path, columns: dict[
 
 def test_a_manifest_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.parquet").write_text("uri\na.jpg\n")
-    with pytest.raises(ConfigurationError, match="not a readable Parquet"):
+    with pytest.raises(ConfigurationError, match="not a readable manifest"):
         list_input(tmp_path / "list.parquet")
-    with pytest.raises(ConfigurationError, match="is a Parquet manifest"):
+    with pytest.raises(ConfigurationError, match="is a manifest"):
         list_input(tmp_path / "list.parquet", "images")
 
 
@@ -206,3 +206,123 @@ def test_items_of_a_person_share_a_file_name(tmp_path: Path, make_item: Callable
     listing = list_input(touch(tmp_path, "anna/1.jpg", "anna/2.jpg"))
     assert len({stem(item) for item in rows(listing)}) == 1
     assert stem(rows(listing)[0]).startswith("anna-")
+
+
+def test_what_is_skipped_is_counted_by_suffix(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "a.jpg", "b.CR2", "c.cr2", "notes", "._a.jpg", "__MACOSX/a.jpg", ".thumbnails/b.jpg", "x/@eaDir/c.jpg"
+    )
+    listing = list_input(tmp_path)
+    assert uris(listing, tmp_path) == ["a.jpg"]
+    assert listing.skipped == {".cr2": 2, "without suffix": 1, "in service folders": 4}
+    assert listing.skipped_text() == "7 other files skipped: 4 in service folders, 2 .cr2, 1 without suffix"
+
+
+def test_photos_of_phones_are_photos(tmp_path: Path) -> None:
+    listing = list_input(touch(tmp_path, "IMG_1.HEIC", "b.avif", "c.heif"))
+    assert [item.kind for item in rows(listing)] == ["image"] * 3
+
+
+def test_folders_that_divide_a_data_set_are_no_persons(tmp_path: Path) -> None:
+    listing = list_input(touch(tmp_path, "train/anna/1.jpg", "train/bob/1.jpg", "test/anna/2.jpg"))
+    persons = {os.path.relpath(item.uri, tmp_path): item.identity_id for item in rows(listing)}
+    assert persons == {"train/anna/1.jpg": "anna", "train/bob/1.jpg": "bob", "test/anna/2.jpg": "anna"}
+    assert "train and test" in listing.person
+
+
+def test_photos_that_lie_in_train_and_test_are_persons_of_their_own(tmp_path: Path) -> None:
+    listing = list_input(touch(tmp_path, "train/1.jpg", "train/2.jpg", "val/3.jpg"))
+    assert listing.layout == "mixed"
+    assert all(item.identity_id == item.item_id for item in rows(listing))
+
+
+def test_auto_says_what_it_takes_for_a_person_and_offers_the_other_way(tmp_path: Path) -> None:
+    touch(tmp_path, "celeba/1.jpg", "celeba/2.jpg", "celeba/3.jpg", "more/4.jpg")
+    listing = list_input(tmp_path)
+    assert listing.person == "every sub-folder is a person; --layout mixed makes every file a person of its own"
+    assert listing.largest_persons(1) == [("celeba", 3)]
+    assert len({item.identity_id for item in rows(list_input(tmp_path, "mixed"))}) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "ids"),
+    [
+        (pa.array([1.0, float("nan"), float("nan"), None]), ["1", None, None, None]),
+        (pa.array([1e15 + 1, 7.0, 2.0**53]), ["1000000000000001", "7", "9007199254740992"]),
+        (pa.array([2**63 - 1, None]), ["9223372036854775807", None]),
+        (pa.array(["007", "", None, "nan"]), ["007", None, None, "nan"]),
+        (pa.array(["x", "y", "x"]).dictionary_encode(), ["x", "y", "x"]),
+    ],
+)
+def test_ids_of_any_type_are_text_without_loss(tmp_path: Path, values: pa.Array, ids: list[str | None]) -> None:
+    uri = [f"{number}.jpg" for number in range(len(values))]
+    pq.write_table(pa.table({"uri": uri, "identity_id": values}), tmp_path / "list.parquet")
+    found = rows(list_input(tmp_path / "list.parquet"))
+    assert [None if item.identity_id == item.item_id else item.identity_id for item in found] == ids
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0**53 + 2, float("inf"), True])
+def test_ids_that_may_merge_strangers_are_refused(tmp_path: Path, value: object) -> None:
+    path = write_manifest(tmp_path / "list.parquet", uri=["a.jpg"], identity_id=[value])
+    with pytest.raises(ConfigurationError, match="column identity_id: expected text or whole numbers"):
+        list_input(path)
+
+
+def test_a_file_counts_once_however_it_is_spelled(tmp_path: Path) -> None:
+    photo = tmp_path / "my photos" / "a.jpg"
+    spellings = ["my photos/a.jpg", "./my photos/../my photos//a.jpg", str(photo), photo.as_uri()]
+    listing = list_input(write_manifest(tmp_path / "list.parquet", uri=spellings))
+    assert [item.uri for item in rows(listing)] == ["my photos/a.jpg"]
+    assert listing.duplicates == 3
+    assert rows(listing)[0].location == str(photo)
+
+
+def test_an_object_counts_once_however_it_is_quoted(tmp_path: Path) -> None:
+    spellings = ["s3://bucket/my%20photos/a.jpg", "s3://bucket/my photos/a.jpg", "s3://bucket/my%20photos/b.jpg"]
+    listing = list_input(write_manifest(tmp_path / "list.parquet", uri=spellings))
+    assert listing.items.num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.csv", 'uri,identity_id,kind\na.jpg,007,\n"b, c.mov",NaN,\nd,7,video\n'),
+        ("list.TSV", "\ufeffuri\tidentity_id\tkind\r\na.jpg\t007\t\r\nb, c.mov\t\t\r\nd\t7\tvideo\r\n"),
+        (
+            "list.jsonl",
+            '{"uri": "a.jpg", "identity_id": "007"}\n\n{"uri": "b, c.mov", "identity_id": NaN, "tags": [1]}\n'
+            '{"identity_id": 7, "uri": "d", "kind": "video", "tags": "x"}\n',
+        ),
+    ],
+)
+def test_manifests_may_be_text(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(text.encode())
+    first, second, third = rows(list_input(tmp_path / name))
+    assert [item.uri for item in (first, second, third)] == ["a.jpg", "b, c.mov", "d"]
+    assert (first.identity_id, third.identity_id) == ("007", "7")
+    assert second.identity_id == second.item_id
+    assert [item.kind for item in (first, second, third)] == ["image", "video", "video"]
+    assert first.location == str(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("list.csv", "path\na.jpg\n", "expected columns uri"),
+        ("list.csv", "uri,identity_id\na.jpg\n", "expected 2 cells"),
+        ("list.csv", "", "no rows"),
+        ("list.jsonl", '{"uri": "a.jpg"\n', "line 1 is no JSON"),
+        ("list.jsonl", '["a.jpg"]\n', "line 1: expected an object"),
+    ],
+)
+def test_text_manifests_that_make_no_sense_are_refused(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError, match=words):
+        list_input(tmp_path / name)
+
+
+def test_the_column_that_names_the_person_can_be_chosen(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path / "list.parquet", uri=["a.jpg", "b.jpg"], identity_id=[1, 2], subject=["x", "x"])
+    assert {item.identity_id for item in rows(list_input(path, identity_field="subject"))} == {"x"}
+    with pytest.raises(ConfigurationError, match="nobody"):
+        list_input(path, identity_field="nobody")
