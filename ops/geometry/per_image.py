@@ -16,11 +16,13 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ops.geometry.compiled import compiled
+
 
 def image_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that works on one image; the machine code is cached on disk."""
     # Tests wrap every function in run-time shape checks, which cannot be compiled.
-    return njit(cache=True, nogil=True, error_model="numpy")(inspect.unwrap(function))
+    return compiled(inspect.unwrap(function), nogil=True, error_model="numpy")
 
 
 def kernel_part(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,13 +4,14 @@ Searching in float32 (as Embree does) and only recomputing the hit is not enough
 medial axis a rounding picks another sheet of the surface, the point jumps, and the mean moves in its sixth digit.
 """
 
+from functools import partial
 from typing import NamedTuple, no_type_check
 
-import numba
 import numpy as np
 from jaxtyping import Float, Int, Int32
 from numpy.typing import NDArray
 
+from ops.geometry.compiled import compiled
 from ops.geometry.mesh import Mesh
 
 LEAF_SIZE = 4
@@ -61,7 +62,7 @@ def interpolate(
     return (corners * found.barycentric[:, :, None]).sum(1)
 
 
-@numba.njit(cache=True, nogil=True)
+@partial(compiled, nogil=True)
 @no_type_check
 def _build(low: NDArray[np.float64], high: NDArray[np.float64]):
     """Median splits along the longest axis of the centres; children of node i are `start[i]` and `start[i] + 1`.
@@ -104,7 +105,7 @@ def _build(low: NDArray[np.float64], high: NDArray[np.float64]):
     return node_low[:used].copy(), node_high[:used].copy(), start[:used].copy(), count[:used].copy(), order
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@partial(compiled, nogil=True, inline="always")
 @no_type_check
 def _box_distance(p: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], node: int):
     """Squared distance of a point from a node's box."""
@@ -115,7 +116,7 @@ def _box_distance(p: NDArray[np.float64], low: NDArray[np.float64], high: NDArra
     return squared
 
 
-@numba.njit(cache=True, nogil=True)
+@partial(compiled, nogil=True)
 @no_type_check
 def _closest_weights(p: NDArray[np.float64], corners: NDArray[np.float64]):
     """Weights of corners 1 and 2 of the triangle's closest point, and its squared distance.
@@ -157,7 +158,7 @@ def _closest_weights(p: NDArray[np.float64], corners: NDArray[np.float64]):
     return v, w, squared
 
 
-@numba.njit(cache=True, nogil=True)
+@partial(compiled, nogil=True)
 @no_type_check
 def _search(
     queries: NDArray[np.float64],

@@ -5,9 +5,11 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.errors import ConfigurationError
+from pipeline.cluster.last_words import last_words
 from pipeline.stages.stage import Placement
 from pipeline.storage.submitted_job import in_submitted_job
 
@@ -24,6 +27,8 @@ LEAST_FIT_CPUS = 0.25
 """Logical CPUs of a fit worker at least: more than four of them on a core is refused."""
 BYTES_A_WORKER = 2 << 30
 """Memory to allow for a fit worker on the CPU."""
+_ATTEMPTS, _ANSWER_S = 3, 5.0
+"""How often a cluster is asked whether it is there, and how long each time."""
 _CHECKOUT = Path(__file__).parents[2]
 """Ray sets it for what `ray job submit` starts."""
 
@@ -179,6 +184,7 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
         ConfigurationError: Ray cannot be started or joined.
     """
     address = config.address or os.environ.get("RAY_ADDRESS")
+    address = None if address == "local" else address
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if not address:
@@ -195,9 +201,16 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
+        _check_answers(address)
         options |= {"address": address, "runtime_env": _workers_code()}
     else:
-        options |= {"num_cpus": local_cpus(), "include_dashboard": config.dashboard, "dashboard_host": "127.0.0.1"}
+        # Without the word Ray would join whatever instance somebody has started on this machine.
+        options |= {
+            "address": "local",
+            "num_cpus": local_cpus(),
+            "include_dashboard": config.dashboard,
+            "dashboard_host": "127.0.0.1",
+        }
         if config.num_gpus == 0:
             options["num_gpus"] = 0
     try:
@@ -205,11 +218,38 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
             ray.init(**options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ConfigurationError(f"Ray could not be started or joined: {error}") from error
+    words = (
+        f"this process was ended at once: is the Ray cluster {address or 'of this machine'} still there? Finished "
+        "shards are kept, the same command continues from them"
+    )
     try:
         _quieten(config)
-        yield ray
+        with last_words(words):
+            yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse the address of a cluster that is not there, for which Ray would wait a quarter of an hour.
+
+    Raises:
+        ConfigurationError: nothing answers.
+    """
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, and what Ray itself refuses at once
+    for attempt in range(_ATTEMPTS):
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
+                return
+        except OSError as error:
+            if attempt == _ATTEMPTS - 1:
+                raise ConfigurationError(
+                    f"expected a Ray cluster at {address}, but nothing answers there ({error}): start it, or give "
+                    "another --address or RAY_ADDRESS; without either this machine is used"
+                ) from error
+            time.sleep(1.0)
 
 
 @contextmanager

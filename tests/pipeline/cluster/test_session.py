@@ -1,5 +1,12 @@
 import dataclasses
 import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +19,11 @@ from pipeline.cluster.session import (
     check_fits,
     cluster_pools,
     plan_pools,
+    ray_session,
 )
 from pipeline.stages.stage import Placement
+
+CHECKOUT = Path(__file__).parents[3]
 
 PLENTY = 1e15
 
@@ -105,3 +115,47 @@ def test_a_run_waits_for_machines_and_takes_those_that_come(local_ray: Any) -> N
 @pytest.mark.ray
 def test_workers_run_at_normal_priority(local_ray: Any) -> None:
     assert local_ray.get(local_ray.remote(num_cpus=PREPARE_CPUS)(lambda: os.nice(0)).remote()) == os.nice(0)
+
+
+def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    began = time.monotonic()
+    with (
+        pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}, but nothing answers"),
+        ray_session(ClusterConfig()),
+    ):
+        pass
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.slow
+def test_an_instance_that_somebody_started_on_this_machine_is_left_alone() -> None:
+    code = (
+        "from pipeline.cluster.session import ClusterConfig, ray_session\n"
+        "with ray_session(ClusterConfig(num_gpus=0)) as ray:\n"
+        "    print('theirs' in ray.cluster_resources())\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # sockets need short paths
+        hidden = ("RAY_ADDRESS", "RAY_AUTH_MODE")
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        environment |= {"RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(CHECKOUT)}
+        start = [
+            *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port=0", "--num-cpus=1"),
+            *("--include-dashboard=false", "--disable-usage-stats", '--resources={"theirs": 1}'),
+        ]
+        theirs = subprocess.Popen(
+            start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not list(Path(folder).rglob("ray_current_cluster")) and time.monotonic() < deadline:
+                time.sleep(0.5)
+            ran = subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=240
+            )
+            assert ran.stdout == "False\n", ran.stderr
+        finally:
+            os.killpg(theirs.pid, signal.SIGTERM)
+            theirs.wait()
