@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ops.errors import ConfigurationError, UnreadableInputError
 from ops.files.filesystems import local_path_of, patiently, resolve
+from pipeline.input.containers import Place, find_member, place_of, read_member
 
 MAX_FILE_BYTES = 1 << 30
 """Photos larger than this are not read."""
@@ -36,11 +37,13 @@ def local_path(location: str) -> Path | None:
 
 
 def read_location(location: str) -> bytes:
-    """The whole content of a regular file.
+    """The whole content of a regular file, or of a member of an archive.
 
     Raises:
         UnreadableInputError: it is missing, not a regular file, not permitted or too large.
     """
+    if place := _member_place(location):
+        return read_member(place)
     path = local_path(location)
     try:
         if path is None:
@@ -53,11 +56,16 @@ def read_location(location: str) -> bytes:
 
 @contextmanager
 def local_file(location: str) -> Generator[Path]:
-    """The path of a local file, or of a temporary copy of a remote one.
+    """The path of a local file, or of a temporary copy of a remote one or of a member of an archive.
 
     Raises:
         UnreadableInputError: it is missing, not a regular file or not permitted.
     """
+    if place := _member_place(location):
+        with _temporary(posixpath.splitext(place.name)[1]) as copy:
+            copy.write_bytes(read_member(place))
+            yield copy
+        return
     path = local_path(location)
     if path is not None:
         try:
@@ -66,14 +74,29 @@ def local_file(location: str) -> Generator[Path]:
             raise UnreadableInputError(f"cannot be read: {_one_line(error)}") from error
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="ganfit-") as folder:
-        suffix = posixpath.splitext(urlsplit(location).path)[1]  # says what bare JPEGs are
-        copy = Path(folder) / f"remote{suffix if suffix[1:].isalnum() else ''}"
+    with _temporary(posixpath.splitext(urlsplit(location).path)[1]) as copy:
         try:
             patiently(lambda: _copy(location, copy))
         except (OSError, ValueError, pa.ArrowException, ConfigurationError) as error:
             raise UnreadableInputError(f"cannot be read: {_one_line(error)}") from error
         yield copy
+
+
+@contextmanager
+def _temporary(suffix: str) -> Generator[Path]:
+    """A path for a copy, whose suffix says what bare JPEGs are; the copy goes at the end."""
+    with tempfile.TemporaryDirectory(prefix="ganfit-") as folder:
+        yield Path(folder) / f"copy{suffix if suffix[1:].isalnum() else ''}"
+
+
+def _member_place(location: str) -> Place | None:
+    """Where a member is; also for one that is named as in the tables, `ARCHIVE#NAME`."""
+    place = place_of(location)
+    if place is None and "#" in location:
+        path = local_path(location)
+        found = find_member(location) if path is None or not path.exists() else None
+        return None if found is None else place_of(found)
+    return place
 
 
 def _fetch(location: str) -> bytes:
