@@ -15,7 +15,8 @@ window.ganfit = {
     const ok = count(content.identities, "ok"), all = sum(content.identities);
     element("totals").textContent =
       `${all.toLocaleString("en")} people, ${ok.toLocaleString("en")} ok; ${sum(content.frames).toLocaleString("en")} images, ` +
-      `${content.items.toLocaleString("en")} of ${content.planned_items.toLocaleString("en")} input files`;
+      `${content.items.toLocaleString("en")} of ${content.planned_items.toLocaleString("en")} input files` +
+      skippedText(content.record?.input?.skipped_by_suffix ?? {});
     fillFilters(content.identities);
     route();
     loadBlocks();
@@ -67,6 +68,11 @@ async function loadBlocks() {
   refresh();
   if (!element("scores").hidden) drawScores();
   if (waiting.person !== null) openPerson(waiting.person);
+}
+
+function skippedText(counts) {
+  const pairs = Object.entries(counts).sort((one, other) => other[1] - one[1]);
+  return pairs.length ? `; skipped: ${pairs.map(([suffix, count]) => `${count.toLocaleString("en")} ${suffix}`).join(", ")}` : "";
 }
 
 // A person is known by a number: its place in the order of the blocks.

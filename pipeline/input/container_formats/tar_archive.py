@@ -27,7 +27,7 @@ def members(file: RangeFile, identity_field: str | None) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=file.ahead(), mode="r:") as archive:  # type: ignore[arg-type]
             for entry in archive:
-                archive.members = []  # it would keep all of them
+                archive.__dict__["members"] = []  # it would keep all of them
                 if not entry.isreg():
                     continue
                 key, suffix = _key(entry.name)

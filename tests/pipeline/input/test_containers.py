@@ -152,6 +152,25 @@ def test_a_member_that_is_there_twice_counts_once(tmp_path: Path) -> None:
     assert (listing.items.num_rows, listing.duplicates) == (1, 1)
 
 
+@pytest.mark.slow
+def test_a_thousand_photos_give_the_same_rows_however_they_come(tmp_path: Path) -> None:
+    pictures = {f"{number:04d}.jpg": picture(number % 97) + b"%d" % number for number in range(1000)}
+    people = {name: 1 + number % 331 for number, name in enumerate(pictures)}
+    by_person = {f"{people[name]}/{name}": data for name, data in pictures.items()}
+    for name, data in by_person.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    expected = frames(list_input(tmp_path / "folder"))
+    assert len(expected) == len({row[-1] for row in expected}) == 1000
+    labels = list(people.values())
+    assert frames(list_input(write_tar(tmp_path / "a.tar", by_person))) == expected
+    assert frames(list_input(write_zip(tmp_path / "a.zip", by_person))) == expected
+    parquet = write_parquet(tmp_path / "a.parquet", pictures, labels)
+    assert frames(list_input(parquet, identity_field="label")) == expected
+    assert frames(list_input(write_records(tmp_path / "a.rec", list(pictures.values()), labels))) == expected
+
+
 def statuses(path: Path, **options: Any) -> dict[str, str]:
     plan = plan_shards(list_input(path, **options).items, PlanConfig())
     stage = ReadFrames()
