@@ -224,7 +224,7 @@ function figure(frame) {
     if (data) row.append(make("img", { src: `data:image/jpeg;base64,${data}`, alt: `${names[i]} of ${frame.id}`, title: names[i] }));
   });
   const label = `${frame.status} ${frame.reason}`.trim().replaceAll("_", " ");
-  const caption = make("figcaption", {}, make("span", { textContent: frame.uri, title: frame.id }));
+  const caption = make("figcaption", {}, make("span", { textContent: frame.uri.split("/").slice(-2).join("/"), title: frame.uri }));
   if (frame.time_s !== null && frame.time_s !== undefined) caption.append(` at ${frame.time_s.toFixed(2)} s`);
   caption.append(make("br"), make("span", { className: frame.status, textContent: label }));
   const scores = Object.entries(SCORES).filter(([name]) => frame[name] !== null)
