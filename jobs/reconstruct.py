@@ -52,7 +52,9 @@ def _run(options: Namespace) -> int:
     if options.dry_run:
         print(forecast(config, bundle).text())
         return OK
-    summary = reconstruct(config, bundle, say if options.log_format == "text" else _log())
+    tell = say if options.log_format == "text" else _log()
+    tell(f"models: {bundle.about}")
+    summary = reconstruct(config, bundle, tell)
     print()
     print(table_text(summary))
     return OK if summary.complete else refuse("not every input file is accounted for: run the same command again")
@@ -107,7 +109,7 @@ def _declare_content(parser: CommandParser) -> None:
         "files in a tar; default: the column identity_id",
     )
     bundles = ", ".join(built_in_bundles())
-    add("--models", default="ict", help=f"a bundle ({bundles}) or the YAML file of your own")
+    add("--models", default="open", help=f"a bundle ({bundles}) or the YAML file of your own")
     add("--model-dir", help=MODEL_DIR_HELP)
     add("--fetch", action="store_true", help="first fetch the model files that are missing, as ganfit fetch does")
     add("--mirror", help="with --fetch: " + MIRROR_HELP)

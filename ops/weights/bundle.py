@@ -3,27 +3,29 @@
 A bundle is a YAML file. Each role says which kind of model it is and where the file lies:
 
     name: my-models                 # optional, default: the file's name
+    what: for my study              # optional, a line about it
     shape:       {kind: ganfit, path: lsfm.safetensors, sha256: 0123...}
     texture:     {kind: procedural-pca}
     recognition: {kind: onnx, known: arcface_r50}
     detector:    {kind: scrfd, known: scrfd_500m}
     landmarks:   {kind: fan, path: /models/2dfan4.pth, sha256: 89ab...}
     prior:       {kind: default}    # optional
-    judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised
+    judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised: another file
     regressor:   {kind: fastganfit, path: r.safetensors, sha256: ef01...}   # optional; trained with these very models
 
 `path` is relative to the YAML file, or a URI such as s3://bucket/file; `known` names a file of the registry in the
 model directory instead, which may be a URI too. Remote files are copied to each machine once. Built in are the bundles
-that lie beside this module, such as `ict`.
+that lie beside this module, such as `open`.
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFileError
+from ops.weights.bundle_facts import bundle_line
 from ops.weights.bundle_file import built_in_bundles, find_bundle, read_bundle
 from ops.weights.models import (
     DETECTORS,
@@ -80,6 +82,7 @@ _KINDS: Mapping[str, Mapping[str, Kind[Any]]] = {
     "regressor": REGRESSORS,
 }
 _OPTIONAL_ROLES = ("prior", "judge", "regressor")
+_TEXTS = ("name", "what")
 _ENTRY_KEYS = ("kind", "path", "sha256", "known")
 
 
@@ -96,6 +99,8 @@ class ModelBundle:
     prior: ModelRef
     judge: ModelRef | None
     regressor: ModelRef | None = None
+    about: str = ""
+    """A line for the user, see `ops.weights.bundle_facts`."""
 
     def roles(self) -> tuple[tuple[str, ModelRef | None], ...]:
         """Every role and its model."""
@@ -137,11 +142,11 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
     """
     source = _Source(path=find_bundle(name_or_yaml), model_dir=_model_place(model_dir))
     description = read_bundle(source.path)
-    unknown = [role for role in description if role not in ("name", *_KINDS)]
+    unknown = [role for role in description if role not in (*_TEXTS, *_KINDS)]
     absent = [role for role in _KINDS if role not in _OPTIONAL_ROLES and role not in description]
     if unknown or absent:
         raise ConfigurationError(
-            f"{source.path}: expected the roles {', '.join(_KINDS)} and perhaps a name "
+            f"{source.path}: expected the roles {', '.join(_KINDS)} and perhaps {' and '.join(_TEXTS)} "
             f"({', '.join(_OPTIONAL_ROLES)} are optional); "
             f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(absent) or 'none'}"
         )
@@ -163,7 +168,18 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
         said += [f"bundle {source.path.stem!r} ({source.path}):", *map(str, problems)]
     if said:
         raise (type(problems[0]) if problems else MissingModelFileError)("\n".join(said))
-    return ModelBundle(name=_name(description, source.path), **cast(dict[str, Any], refs))
+    _check_judge(source.path, refs["recognition"], refs["judge"])
+    about = bundle_line(source.path)
+    return ModelBundle(name=_name(description, source.path), about=about, **cast(dict[str, Any], refs))
+
+
+def _check_judge(path: Path, recognition: ModelRef | None, judge: ModelRef | None) -> None:
+    """A network that is optimised says nothing as its own judge."""
+    if judge and recognition and judge.sha256 == recognition.sha256:
+        raise ConfigurationError(
+            f"{path}: expected a judge that is another network than recognition, found one file (sha256 {judge.sha256})"
+            " for both; name another, or leave the judge out"
+        )
 
 
 def _name(description: Mapping[str, object], path: Path) -> str:
@@ -186,16 +202,7 @@ def _resolve(role: str, content: object, source: _Source) -> ModelRef:
             raise ConfigurationError(f"{where}: kind {kind} takes no file, found {', '.join(given)}")
         return ModelRef(kind=kind, path=None, sha256=None)
     if given == ["known"]:
-        item = known_file(entry["known"])
-        if isinstance(source.model_dir, str):
-            base, mark, query = source.model_dir.partition("?")
-            return _remote(kind, f"{base.rstrip('/')}/{item.filename}{mark}{query}", item.sha256)
-        path = source.model_dir / item.filename
-        if absent := [part for part in with_companions(item) if not (source.model_dir / part.filename).is_file()]:
-            raise _AbsentError(absent)
-        return ModelRef(
-            kind=kind, path=verify(path, item.sha256, remedy_of(item, source.model_dir)), sha256=item.sha256
-        )
+        return _known(kind, known_file(entry["known"]), source.model_dir)
     if given != ["path", "sha256"]:
         raise ConfigurationError(
             f"{where}: kind {kind} needs path and sha256, or known, found {', '.join(given) or 'neither'}"
@@ -207,6 +214,23 @@ def _resolve(role: str, content: object, source: _Source) -> ModelRef:
         return _remote(kind, entry["path"], sha256)
     path = (source.path.parent / Path(entry["path"]).expanduser()).absolute()
     return ModelRef(kind=kind, path=verify(path, sha256), sha256=sha256)
+
+
+def _known(kind: str, item: ModelFile, model_dir: Path | str) -> ModelRef:
+    """A registered file; those that its network reads beside it are verified too."""
+    if isinstance(model_dir, str):
+        base, mark, query = model_dir.partition("?")
+        places = {part: f"{base.rstrip('/')}/{part.filename}{mark}{query}" for part in with_companions(item)}
+        for part in with_companions(item)[1:]:
+            cached_copy(places[part], part.sha256, beside=item.sha256)
+        companions = tuple((places[part], part.sha256) for part in with_companions(item)[1:])
+        return replace(_remote(kind, places[item], item.sha256), companions=companions)
+    if absent := [part for part in with_companions(item) if not (model_dir / part.filename).is_file()]:
+        raise _AbsentError(absent)
+    for part in with_companions(item)[1:]:
+        verify(model_dir / part.filename, part.sha256, remedy_of(part, model_dir))
+    path = verify(model_dir / item.filename, item.sha256, remedy_of(item, model_dir))
+    return ModelRef(kind=kind, path=path, sha256=item.sha256)
 
 
 def _remote(kind: str, uri: str, sha256: str) -> ModelRef:

@@ -35,6 +35,8 @@ class ModelRef:
     sha256: str | None
     uri: str | None = None
     """Where the file is fetched from, for one that does not lie on this machine."""
+    companions: tuple[tuple[str, str], ...] = ()
+    """URI and checksum of the files that are fetched beside it."""
 
     def file(self) -> Path | None:
         """The file on the machine that asks, fetched there where needed.
@@ -42,7 +44,11 @@ class ModelRef:
         Raises:
             ModelFileError: it cannot be fetched.
         """
-        return cached_copy(self.uri, self.sha256) if self.uri and self.sha256 else self.path
+        if not self.uri or not self.sha256:
+            return self.path
+        for uri, sha256 in self.companions:
+            cached_copy(uri, sha256, beside=self.sha256)
+        return cached_copy(self.uri, self.sha256)
 
     def description(self) -> dict[str, str | None]:
         """Kind, path and checksum as JSON holds them."""
@@ -122,6 +128,12 @@ def _embedded_recognition(path: Path, content_layers: Sequence[str] | None) -> R
     return load_embedded_recognition(path, content_layers)
 
 
+def _dlib_recognition(path: Path, content_layers: Sequence[str] | None) -> RecognitionNetwork:
+    from ops.networks.dlib_recognition import load_dlib_recognition
+
+    return load_dlib_recognition(path, content_layers)
+
+
 def _embedded_detector(path: Path, device: str) -> FaceDetector:
     from ops.networks.embedded_detector import load_embedded_detector
 
@@ -132,6 +144,18 @@ def _embedded_landmarks(path: Path, device: str) -> LandmarkNetwork:
     from ops.networks.embedded_landmarks import load_embedded_landmarks
 
     return load_embedded_landmarks(path, device)
+
+
+def _mediapipe_detector(path: Path, device: str) -> FaceDetector:
+    from ops.networks.mediapipe_detector import load_mediapipe_detector
+
+    return load_mediapipe_detector(path, device)
+
+
+def _mediapipe_landmarks(path: Path, device: str) -> LandmarkNetwork:
+    from ops.networks.mediapipe_landmarks import load_mediapipe_landmarks
+
+    return load_mediapipe_landmarks(path, device)
 
 
 def _fan(path: Path, device: str) -> LandmarkNetwork:
@@ -167,15 +191,18 @@ TEXTURES: Mapping[str, Kind[Callable[[Path | None, TextureContext], TextureModel
 }
 RECOGNITIONS: Mapping[str, Kind[Callable[[Path, Sequence[str] | None], RecognitionNetwork]]] = {
     "onnx": Kind(load_onnx_recognition),
+    "dlib": Kind(_dlib_recognition),
     "embedded": Kind(_embedded_recognition),
 }
 DETECTORS: Mapping[str, Kind[Callable[[Path, str], FaceDetector]]] = {
     "scrfd": Kind(load_scrfd),
+    "mediapipe": Kind(_mediapipe_detector),
     "embedded": Kind(_embedded_detector),
 }
 LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
     "pfld": Kind(load_pfld),
     "fan": Kind(_fan),
+    "mediapipe": Kind(_mediapipe_landmarks),
     "embedded": Kind(_embedded_landmarks),
 }
 REGRESSORS: Mapping[str, Kind[Callable[[Path, RegressorContext], Regressor]]] = {

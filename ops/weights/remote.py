@@ -20,10 +20,11 @@ def is_remote(location: str | Path) -> bool:
     return isinstance(location, str) and "://" in location
 
 
-def cached_copy(uri: str, sha256: str) -> Path:
+def cached_copy(uri: str, sha256: str, beside: str | None = None) -> Path:
     """The copy of a model file on this machine, fetched unless an earlier call of any process did.
 
-    Copies are kept by checksum in $GANFIT_CACHE, or else in the user's cache directory. Nothing appears under the final
+    Copies are kept by checksum in $GANFIT_CACHE, or else in the user's cache directory; one that a network reads beside
+    another file lies beside that one's copy, whose checksum is `beside`. Nothing appears under the final
     name before its checksum has been found right.
 
     Raises:
@@ -32,7 +33,7 @@ def cached_copy(uri: str, sha256: str) -> Path:
         ModelFileError: it cannot be fetched, or not be kept.
     """
     name = PurePosixPath(urlsplit(uri).path).name
-    target = _cache() / sha256[:16] / name
+    target = _cache() / (beside or sha256)[:16] / name
     plain = uri.partition("?")[0]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

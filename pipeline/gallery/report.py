@@ -22,7 +22,7 @@ import numpy as np
 from ops.face.morphable_model import MorphableModel
 from pipeline.gallery.people import DATA, write_people
 from pipeline.run.shards import ShardSummary
-from pipeline.run.summary import RunSummary
+from pipeline.run.summary import NO_JUDGE, RunSummary
 from pipeline.storage.store import Storage
 
 REPORT = "report"
@@ -61,6 +61,7 @@ def write_report(root: Storage, content: ReportContent, shape: Callable[[], Morp
         "planned_items": summary.planned_items,
         "identities": summary.identities,
         "frames": summary.frames,
+        "remark": "" if summary.judged else NO_JUDGE,
         "shards": len(content.shards),
         "fit_seconds": round(sum(shard.fit_seconds for shard in content.shards), 1),
         "blocks": blocks,

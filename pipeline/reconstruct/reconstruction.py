@@ -238,6 +238,7 @@ def _conclude(run: _Run, pace: Pace, record: dict[str, Any], say: Say) -> RunSum
         seconds=pace.seconds,
         fit_seconds=sum(summary.fit_seconds for summary in pace.new),
         fit_workers=pace.workers,
+        judged=run.bundle.judge is not None,
     )
     root = run.store.root
     if summary.complete:

@@ -8,6 +8,10 @@ from typing import Any
 from pipeline.run.shards import ShardSummary
 from pipeline.tables.schema import Status
 
+NO_JUDGE = (
+    "the models have no judge: nothing but the optimised network says how alike faces are (judge_similarity is null)"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
@@ -26,6 +30,8 @@ class RunSummary:
     fit_seconds: float
     """Fit time of this run, summed over the workers."""
     fit_workers: int
+    judged: bool = True
+    """Whether the bundle has a judge; without one the columns `judge_similarity` are null."""
 
     @property
     def complete(self) -> bool:
@@ -85,6 +91,8 @@ def table_text(summary: RunSummary) -> str:
         lines.append(f"{label:28}{summary.frames.get(label, 0):>10}{summary.identities.get(label, 0):>12}")
     lines.append("")
     lines.append(f"{summary.items} of {summary.planned_items} input files accounted for")
+    if not summary.judged:
+        lines.append(NO_JUDGE)
     if summary.new_frames_ok:
         lines.append(
             f"this run: {summary.new_frames_ok} faces in {summary.seconds:.0f} s, {summary.faces_per_minute:.2f} faces "

@@ -16,7 +16,8 @@ window.ganfit = {
     element("totals").textContent =
       `${all.toLocaleString("en")} people, ${ok.toLocaleString("en")} ok; ${sum(content.frames).toLocaleString("en")} images, ` +
       `${content.items.toLocaleString("en")} of ${content.planned_items.toLocaleString("en")} input files` +
-      skippedText(content.record?.input?.skipped_by_suffix ?? {});
+      skippedText(content.record?.input?.skipped_by_suffix ?? {}) +
+      (content.remark ? `; ${content.remark}` : "");
     fillFilters(content.identities);
     route();
     loadBlocks();

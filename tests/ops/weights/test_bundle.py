@@ -22,7 +22,7 @@ from ops.weights.bundle import (
     load_texture,
     resolve_bundle,
 )
-from ops.weights.registry import known_file
+from ops.weights.registry import KNOWN_FILES, known_file
 
 FILES = ("shape.safetensors", "net.onnx", "detector.onnx", "points.onnx")
 
@@ -70,15 +70,51 @@ def test_a_bundle_of_ones_own(own_files: Path) -> None:
     with_regressor = resolve_bundle(write_bundle(own_files, regressor=entry(own_files / "net.onnx", "fastganfit")))
     assert with_regressor.regressor is not None
     assert with_regressor.regressor.kind == "fastganfit"
-    named = resolve_bundle(write_bundle(own_files, name="other", judge=entry(own_files / "net.onnx", "onnx")))
+    named = resolve_bundle(write_bundle(own_files, name="other", judge=entry(own_files / "points.onnx", "onnx")))
     assert named.name == "other"
-    assert named.judge == named.recognition
+    assert named.judge == ModelRef(
+        kind="onnx", path=own_files / "points.onnx", sha256=checksum(own_files / "points.onnx")
+    )
+
+
+def test_the_network_that_is_optimised_cannot_be_the_judge(own_files: Path) -> None:
+    (own_files / "copy.onnx").write_bytes((own_files / "net.onnx").read_bytes())
+    with pytest.raises(ConfigurationError, match="expected a judge that is another network than recognition"):
+        resolve_bundle(write_bundle(own_files, judge=entry(own_files / "copy.onnx", "onnx")))
+
+
+@pytest.mark.models
+def test_open_loads_and_what_its_networks_read_beside_is_verified(model_dir: Path, tmp_path: Path) -> None:
+    names = [item.name for item in KNOWN_FILES if item.name.startswith(("ict_facekit", "mediapipe_", "dlib_"))]
+    for name in names:
+        path = model_dir / known_file(name).filename
+        if name.startswith(("mediapipe", "dlib")) or name == "ict_facekit":
+            if not path.is_file():
+                pytest.skip(f"needs {path.name} among the model files")
+            (tmp_path / path.name).symlink_to(path)
+    bundle = resolve_bundle("open", tmp_path)
+    assert bundle.judge is None
+    assert load_recognition(bundle.recognition)(torch.rand(1, 3, 112, 112)).embedding.shape == (1, 128)
+    blank = torch.zeros(90, 120, 3, dtype=torch.uint8).numpy()
+    found = load_detector(bundle.detector)(blank)
+    assert load_landmarks(bundle.landmarks)(blank, found.boxes_xyxy_px, found.points_px).shape == (0, 68, 2)
+    shape = load_shape(bundle.shape)
+    assert shape.metadata.uv_layout == "ict-atlas-v1"
+    for name in ("dlib_recognition_face_api_manifest", "mediapipe_face_detection_full"):
+        path = tmp_path / known_file(name).filename
+        kept = path.readlink()
+        path.unlink()
+        path.write_bytes(b"altered")
+        with pytest.raises(AlteredModelFileError, match=path.name):
+            resolve_bundle("open", tmp_path)
+        path.unlink()
+        path.symlink_to(kept)
 
 
 def test_the_description_is_json_and_complete(own_files: Path) -> None:
     bundle = resolve_bundle(write_bundle(own_files))
     description = json.loads(json.dumps(bundle.description()))
-    assert set(description) == {field.name for field in dataclasses.fields(bundle)}
+    assert set(description) == {field.name for field in dataclasses.fields(bundle)} - {"about"}
     assert description["landmarks"] == {
         "kind": "pfld",
         "path": str(own_files / "points.onnx"),

@@ -36,6 +36,15 @@ def test_a_file_is_fetched_once_and_verified(store: str) -> None:
     assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".partial")] == []
 
 
+def test_a_companion_lies_beside_the_file_that_is_read_with_it(store: str) -> None:
+    companion = b"scales"
+    fsspec.filesystem("memory").pipe_file("/models/net.json", companion)
+    path = cached_copy(f"{store}/net.onnx", SHA256)
+    beside = cached_copy(f"{store}/net.json", hashlib.sha256(companion).hexdigest(), beside=SHA256)
+    assert beside == path.with_name("net.json")
+    assert (path.read_bytes(), beside.read_bytes()) == (CONTENT, companion)
+
+
 def test_processes_that_ask_together_share_one_fetch(store: str) -> None:
     found: list[Path] = []
     threads = [

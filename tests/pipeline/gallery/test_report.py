@@ -35,11 +35,16 @@ def add_shard(root: Storage, index: int, *people: str) -> ShardSummary:
 
 
 def report(
-    root: Storage, shards: list[ShardSummary], shape: MorphableModel, superseded: Mapping[int, frozenset[str]] = NOBODY
+    root: Storage,
+    shards: list[ShardSummary],
+    shape: MorphableModel,
+    superseded: Mapping[int, frozenset[str]] = NOBODY,
+    *,
+    judged: bool = True,
 ) -> str:
     summary = RunSummary(
         items=2, planned_items=2, identities=total(shards, "identities"), frames=total(shards, "frames"),
-        new_frames_ok=1, seconds=1.0, fit_seconds=1.0, fit_workers=1,
+        new_frames_ok=1, seconds=1.0, fit_seconds=1.0, fit_workers=1, judged=judged,
     )  # fmt: skip
     record = {"configuration": {"input": "<script>alert(1)</script>"}, "secret": "not shown"}
     content = ReportContent(summary=summary, shards=shards, record=record, superseded=superseded)
@@ -107,3 +112,11 @@ def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Any, tiny_shape: Mor
             continue
         addresses = re.findall(rb"https?://[^\"']*", root.read(f"{REPORT}/{name}"))
         assert set(addresses) <= {b"http://www.w3.org/2000/svg"}, "a name, which nobody asks for"
+
+
+def test_the_report_of_a_run_without_a_judge_says_so(root: Storage, tiny_shape: MorphableModel) -> None:
+    shards = [add_shard(root, 0, "anna")]
+    report(root, shards, tiny_shape)
+    assert data_of(root, "run.js")["remark"] == ""
+    report(root, shards, tiny_shape, judged=False)
+    assert "no judge" in data_of(root, "run.js")["remark"]

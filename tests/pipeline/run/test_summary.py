@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from pipeline.run.shards import ShardSummary
 from pipeline.run.summary import RunSummary, count_ok, table_text, total
 
@@ -47,3 +49,8 @@ def test_a_run_with_nothing_to_do_has_no_pace() -> None:
     )
     assert (idle.faces_per_minute, idle.utilisation, idle.complete) == (0, 0, True)
     assert "this run" not in table_text(idle)
+
+
+def test_a_run_without_a_judge_says_so() -> None:
+    assert "no judge" in table_text(replace(summary(), judged=False))
+    assert "judge" not in table_text(summary())
