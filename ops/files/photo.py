@@ -71,13 +71,13 @@ class Photo(NamedTuple):
         return self.width_px / self.image_rgb.shape[1]
 
 
-def decode_photo(data: bytes) -> Photo:
+def decode_photo(data: bytes, max_side_px: int = MAX_SIDE_PX) -> Photo:
     """Decode a JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000, HEIC or AVIF file; the first picture of several.
 
     The EXIF orientation is applied; colours are converted to sRGB by the embedded profile; grey, palette, CMYK and
     16-bit pictures become 8-bit RGB; transparency is laid over white. Damaged metadata and a JPEG's missing end marker
-    are no reason to refuse the pixels. Memory stays bounded: the size is read before any pixel is, and large pictures
-    are reduced.
+    are no reason to refuse the pixels. Memory stays bounded: the size is read before any pixel is, and pictures longer
+    than `max_side_px` are reduced.
 
     Raises:
         UnreadableInputError: the bytes are no complete picture.
@@ -87,21 +87,21 @@ def decode_photo(data: bytes) -> Photo:
         raise UnreadableInputError("the file is empty")
     bare = without_metadata(data)
     try:
-        return _decode(bare)
+        return _decode(bare, max_side_px)
     except UnreadableInputError:
-        if complete := _without_end_marker(data):
+        if complete := _without_end_marker(data, max_side_px):
             return complete
         raise
 
 
-def _decode(bare: BarePicture) -> Photo:
+def _decode(bare: BarePicture, max_side_px: int) -> Photo:
     try:
         with _quiet_pillow(), Image.open(io.BytesIO(bare.data), formats=_FORMATS) as picture:
             width, height = picture.size
-            _draft(picture)
+            _draft(picture, max_side_px)
             picture.load()
             orientation = _orientation(picture, bare.exif)
-            rgb = _to_rgb(_reduced(picture), bare.icc_profile or picture.info.get("icc_profile"))
+            rgb = _to_rgb(_reduced(picture, max_side_px), bare.icc_profile or picture.info.get("icc_profile"))
             image = np.asarray(rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb, np.uint8)
     except UnsupportedInputError:
         raise
@@ -110,13 +110,13 @@ def _decode(bare: BarePicture) -> Photo:
     return Photo(image, height, width) if orientation in (5, 6, 7, 8) else Photo(image, width, height)
 
 
-def _without_end_marker(data: bytes) -> Photo | None:
+def _without_end_marker(data: bytes, max_side_px: int) -> Photo | None:
     """The picture of a JPEG that lacks nothing but its end marker."""
     pair = jpeg_with_end(data)
     if pair is None:
         return None
     try:
-        first, second = (_decode(BarePicture(each)) for each in pair)
+        first, second = (_decode(BarePicture(each), max_side_px) for each in pair)
     except UnreadableInputError:
         return None
     return first if np.array_equal(first.image_rgb, second.image_rgb) else None
@@ -167,12 +167,12 @@ def _quiet_pillow() -> Generator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _draft(picture: Any) -> None:
+def _draft(picture: Any, max_side_px: int) -> None:
     """Ask a JPEG decoder for a reduced picture; refuse what would be decoded at an excessive size."""
     width, height = picture.size
     # A progressive JPEG keeps the coefficients of the whole picture in memory, however much it is reduced.
     if picture.format in ("JPEG", "MPO") and not picture.info.get("progressive"):
-        picture.draft(None, (MAX_SIDE_PX, MAX_SIDE_PX) if max(width, height) > MAX_SIDE_PX else None)
+        picture.draft(None, (max_side_px, max_side_px) if max(width, height) > max_side_px else None)
     if picture.size[0] * picture.size[1] > MAX_PIXELS:
         raise UnsupportedInputError(
             f"{width} x {height} px is too large: at most {MAX_PIXELS / 1e6:.0f} megapixels are decoded "
@@ -180,8 +180,8 @@ def _draft(picture: Any) -> None:
         )
 
 
-def _reduced(picture: Any) -> Any:
-    """At most `MAX_SIDE_PX` long, in a mode of 8 bits a channel."""
+def _reduced(picture: Any, max_side_px: int) -> Any:
+    """At most `max_side_px` long, in a mode of 8 bits per channel."""
     if picture.mode in _SIXTEEN_BIT_MODES:
         values = np.asarray(picture)
         if values.dtype != np.uint16:
@@ -189,7 +189,7 @@ def _reduced(picture: Any) -> Any:
         picture = Image.fromarray(_EIGHT_OF_SIXTEEN_BITS[values])
     elif picture.mode == "1":
         picture = picture.convert("L")
-    factor = -(-max(picture.size) // MAX_SIDE_PX)
+    factor = -(-max(picture.size) // max_side_px)
     if factor <= 1:
         return picture
     if picture.mode in ("P", "PA"):

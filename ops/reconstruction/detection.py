@@ -5,20 +5,25 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from ops.errors import ConfigurationError
+from ops.face.signal import FaceSignal, Lack, face_signal, without_signal
 from ops.files.photo import Photo
-from ops.networks.detector import FaceDetector
+from ops.networks.detector import Detections, FaceDetector
 from ops.networks.landmarks import LandmarkNetwork
 from ops.networks.recognition import RecognitionNetwork
+from ops.networks.tiles import search_tiles
+from ops.networks.upright import detect_turned, roll_deg, upright_face, wrapped_deg
 from ops.reconstruction.face_choice import Choice, FaceCrop, choose_faces, face_crop
 
 MAX_CANDIDATES = 8
 """Faces of one image that are considered."""
 LARGEST_LANDMARK_DISTANCE = 2.0
 """Landmarks further than this many box sides from the box centre are not those of a face."""
-Reason = Literal["no_face", "low_score", "too_small", "bad_landmarks"]
+SAME_ROLL_DEG = 20.0
+"""A face whose eyes are tilted as they were found keeps the box and the points it was found with."""
+Reason = Literal["no_face", "low_score", "too_small", "bad_landmarks", "too_dark", "too_blurred"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +35,26 @@ class DetectionConfig:
     min_face_px: float = 32.0
     """Faces whose box has a shorter side, in pixels of the decoded image, are rejected as too_small."""
 
+    min_brightness: float = 0.12
+    """Face crops whose 95th percentile of the luma, in [0, 1], is lower are rejected as too_dark. The darkest of 400
+    official portraits has 0.42."""
+    min_contrast: float = 0.03
+    """Face crops with a lower standard deviation of the luma are rejected as too_blurred. The flattest of 400 official
+    portraits has 0.07."""
+    min_sharpness: float = 0.04
+    """Face crops are rejected as too_blurred where a slight blur takes less of the contrast away. The least sharp of
+    400 official portraits has 0.09; a blur of 6 of 112 pixels leaves 0.03."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1 or self.min_face_px <= 0:
             raise ConfigurationError(
                 f"expected min_score in [0, 1] and min_face_px > 0, got {self.min_score} and {self.min_face_px}"
             )
+
+    @property
+    def least_signal(self) -> FaceSignal:
+        """What a crop shows at least."""
+        return FaceSignal(self.min_brightness, self.min_contrast, self.min_sharpness)
 
 
 class DetectionNetworks(NamedTuple):
@@ -61,9 +81,18 @@ class Rejection(NamedTuple):
     message: str
 
 
-def find_faces(networks: DetectionNetworks, photo: Photo, config: DetectionConfig) -> list[Candidate] | Rejection:
-    """The usable faces of an image, the most prominent (largest, weighted by score) first; never an empty list."""
-    found = networks.detector(photo.image_rgb)
+def find_faces(
+    networks: DetectionNetworks, photo: Photo, config: DetectionConfig, *, in_tiles: bool = False
+) -> list[Candidate] | Rejection:
+    """The usable faces of an image, the most prominent (largest, weighted by score) first; never an empty list.
+
+    Faces in any turn are found. `in_tiles` looks for small faces in a large image, at more cost.
+    """
+    image = photo.image_rgb
+    if in_tiles:
+        found = search_tiles(networks.detector, image, config.min_score)
+    else:
+        found = detect_turned(networks.detector, image, config.min_score)
     if not len(found.scores):
         return Rejection("no_face", "no face was found")
     confident = np.flatnonzero(found.scores >= config.min_score)
@@ -76,18 +105,48 @@ def find_faces(networks: DetectionNetworks, photo: Photo, config: DetectionConfi
         return Rejection("too_small", message)
     prominence = sides[large].prod(1) * found.scores[large]
     kept = large[np.argsort(-prominence, kind="stable")[:MAX_CANDIDATES]]
-    landmarks = networks.landmarks(photo.image_rgb, found.boxes_xyxy_px[kept], found.points_px[kept])
+    upright = [face for index in kept.tolist() if (face := _upright(networks, image, found, index)) is not None]
+    if not upright:
+        return Rejection("bad_landmarks", "it cannot be told which way up the face is")
+    boxes, scores, points = (np.stack(part) for part in zip(*upright, strict=True))
+    landmarks = networks.landmarks(image, boxes, points)
     faces = [
-        Candidate(
-            found.boxes_xyxy_px[index] * photo.scale,
-            float(found.scores[index]),
-            points * photo.scale,
-            face_crop(photo.image_rgb, points),
-        )
-        for index, points in zip(kept.tolist(), landmarks, strict=True)
-        if _plausible(found.boxes_xyxy_px[index], points)
+        Candidate(box * photo.scale, float(score), place * photo.scale, face_crop(image, place))
+        for box, score, place in zip(boxes, scores, landmarks, strict=True)
+        if _plausible(box, place)
     ]
-    return faces or Rejection("bad_landmarks", "the landmarks found do not form a face")
+    if not faces:
+        return Rejection("bad_landmarks", "the landmarks found do not form a face")
+    return _with_signal(faces, config)
+
+
+def _upright(
+    networks: DetectionNetworks, image_rgb: UInt8[np.ndarray, "height width 3"], found: Detections, index: int
+) -> tuple[Float32[np.ndarray, "4"], np.float32, Float32[np.ndarray, "5 2"]] | None:
+    """Box, score and points of a detected face the right way up; as they were found where that is so already."""
+    box, score, points = found.boxes_xyxy_px[index], found.scores[index], found.points_px[index]
+    face = upright_face(networks.detector, image_rgb, box)
+    if face is None:
+        return None
+    if abs(wrapped_deg(roll_deg(points) - face.roll_deg)) <= SAME_ROLL_DEG:
+        return box, score, points
+    return face.box_xyxy_px, score, face.points_px
+
+
+def _with_signal(faces: list[Candidate], config: DetectionConfig) -> list[Candidate] | Rejection:
+    """The faces that show something; where none does, what the most prominent one lacks."""
+    signals = [face_signal(face.crop) for face in faces]
+    lacks: list[Lack | None] = [without_signal(signal, config.least_signal) for signal in signals]
+    showing = [face for face, lack in zip(faces, lacks, strict=True) if lack is None]
+    lack = lacks[0]
+    if showing or lack is None:
+        return showing
+    measured, least = signals[0], config.least_signal
+    return Rejection(
+        lack,
+        f"brightness {measured.brightness:.2f}, contrast {measured.contrast:.3f}, sharpness {measured.sharpness:.3f}; "
+        f"expected {least.brightness:.2f}, {least.contrast:.3f}, {least.sharpness:.3f}",
+    )
 
 
 def choose_candidates(

@@ -12,6 +12,7 @@ A bundle is a YAML file. Each role says which kind of model it is and where the 
     prior:       {kind: default}    # optional
     judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised: another file
     regressor:   {kind: fastganfit, path: r.safetensors, sha256: ef01...}   # optional; trained with these very models
+    people: {same_person: 0.35, cluster: 0.48}   # optional: cosines of the recognition network, see `PeopleThresholds`
 
 `path` is relative to the YAML file, or a URI such as s3://bucket/file; `known` names a file of the registry in the
 model directory instead, which may be a URI too. Remote files are copied to each machine once. Built in are the bundles
@@ -87,6 +88,22 @@ _ENTRY_KEYS = ("kind", "path", "sha256", "known")
 
 
 @dataclass(frozen=True, kw_only=True)
+class PeopleThresholds:
+    """What a recognition network's cosines say about people, measured on labelled pairs."""
+
+    same_person: float
+    """Two faces below this are taken for two people; of one person's photos hardly any pair is."""
+    cluster: float
+    """Faces above this are taken for one person; of two people's photos hardly any pair is, among many thousands."""
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.same_person <= self.cluster <= 1:
+            raise ConfigurationError(
+                f"expected -1 <= same_person <= cluster <= 1, got {self.same_person} and {self.cluster}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelBundle:
     """Every model of a run."""
 
@@ -101,6 +118,8 @@ class ModelBundle:
     regressor: ModelRef | None = None
     about: str = ""
     """A line for the user, see `ops.weights.bundle_facts`."""
+    people: PeopleThresholds | None = None
+    """None: nobody is taken for somebody else, and images cannot be grouped by person."""
 
     def roles(self) -> tuple[tuple[str, ModelRef | None], ...]:
         """Every role and its model."""
@@ -108,7 +127,8 @@ class ModelBundle:
 
     def description(self) -> dict[str, str | dict[str, str | None] | None]:
         """The bundle as JSON holds it: its name, and kind, path and sha256 of every role."""
-        return {"name": self.name, **{role: ref.description() if ref else None for role, ref in self.roles()}}
+        roles = {role: ref.description() if ref else None for role, ref in self.roles()}
+        return {"name": self.name, **roles, "people": str(self.people) if self.people else None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +162,7 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
     """
     source = _Source(path=find_bundle(name_or_yaml), model_dir=_model_place(model_dir))
     description = read_bundle(source.path)
-    unknown = [role for role in description if role not in (*_TEXTS, *_KINDS)]
+    unknown = [role for role in description if role not in (*_TEXTS, "people", *_KINDS)]
     absent = [role for role in _KINDS if role not in _OPTIONAL_ROLES and role not in description]
     if unknown or absent:
         raise ConfigurationError(
@@ -169,8 +189,12 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
     if said:
         raise (type(problems[0]) if problems else MissingModelFileError)("\n".join(said))
     _check_judge(source.path, refs["recognition"], refs["judge"])
-    about = bundle_line(source.path)
-    return ModelBundle(name=_name(description, source.path), about=about, **cast(dict[str, Any], refs))
+    return ModelBundle(
+        name=_name(description, source.path),
+        about=bundle_line(source.path),
+        people=_people(description.get("people"), source.path),
+        **cast(dict[str, Any], refs),
+    )
 
 
 def _check_judge(path: Path, recognition: ModelRef | None, judge: ModelRef | None) -> None:
@@ -187,6 +211,16 @@ def _name(description: Mapping[str, object], path: Path) -> str:
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"{path}: expected a text as name, found {name!r}")
     return name
+
+
+def _people(content: object, path: Path) -> PeopleThresholds | None:
+    if content is None:
+        return None
+    entry: dict[object, object] = cast(dict[object, object], content) if isinstance(content, dict) else {}
+    same, cluster = entry.get("same_person"), entry.get("cluster")
+    if len(entry) != 2 or not isinstance(same, int | float) or not isinstance(cluster, int | float):
+        raise ConfigurationError(f"{path}, people: expected the numbers same_person and cluster, found {content!r}")
+    return PeopleThresholds(same_person=float(same), cluster=float(cluster))
 
 
 def _resolve(role: str, content: object, source: _Source) -> ModelRef:

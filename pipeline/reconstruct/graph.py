@@ -25,6 +25,7 @@ def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
                 landmarks=bundle.landmarks,
                 recognition=bundle.recognition,
                 config=config.detection,
+                same_person=bundle.people and bundle.people.same_person,
             ),
             AlignFaces(side_px=config.fit.render_px),
         )

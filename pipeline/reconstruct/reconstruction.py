@@ -28,7 +28,7 @@ from pipeline.run.record import (
     read_record,
     write_record,
 )
-from pipeline.run.shards import ShardStore, ShardSummary
+from pipeline.run.shards import MIXED, ShardStore, ShardSummary
 from pipeline.run.summary import RunSummary, count_ok
 from pipeline.stages.models import model_sizes
 from pipeline.stages.stage import Stage
@@ -239,6 +239,7 @@ def _conclude(run: _Run, pace: Pace, record: dict[str, Any], say: Say) -> RunSum
         fit_seconds=sum(summary.fit_seconds for summary in pace.new),
         fit_workers=pace.workers,
         judged=run.bundle.judge is not None,
+        mixed=dict([pair for shard in sorted(run.committed) for pair in run.committed[shard].mixed.items()][:MIXED]),
     )
     root = run.store.root
     if summary.complete:

@@ -13,7 +13,7 @@ A shard is committed when its `_SUCCESS.json` exists, which names its files and 
 import json
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +23,8 @@ from pipeline.storage.store import Storage
 
 SUCCESS_NAME = "_SUCCESS.json"
 SHARDS = "shards"
+MIXED = 20
+"""Persons of a shard, and of a run, that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class ShardSummary:
     """Time a fit worker was busy with the shard."""
     device: str = ""
     """What the fit ran on: cpu or cuda."""
+    mixed: dict[str, str] = field(default_factory=dict)
+    """Persons of whose faces at least half are somebody else's, and how many; the first `MIXED` of the shard."""
 
     def to_json(self) -> str:
         """The content of `_SUCCESS.json`, to which the commit adds the `files` and their sizes."""

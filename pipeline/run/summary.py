@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.run.shards import ShardSummary
@@ -32,6 +32,8 @@ class RunSummary:
     fit_workers: int
     judged: bool = True
     """Whether the bundle has a judge; without one the columns `judge_similarity` are null."""
+    mixed: Mapping[str, str] = field(default_factory=dict)
+    """Persons whose images mostly show different people, and how many faces that are; some of them."""
 
     @property
     def complete(self) -> bool:
@@ -98,4 +100,8 @@ def table_text(summary: RunSummary) -> str:
             f"this run: {summary.new_frames_ok} faces in {summary.seconds:.0f} s, {summary.faces_per_minute:.2f} faces "
             f"a minute, {100 * summary.utilisation:.0f} % of {summary.fit_workers} fit workers' time spent fitting"
         )
+    if summary.mixed:
+        lines.append("")
+        lines.append("not one person each, as it seems (if every file is a person of its own, use --layout mixed):")
+        lines += [f"  {name}: {what}" for name, what in summary.mixed.items()]
     return "\n".join(lines)

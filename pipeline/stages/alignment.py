@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from ops.files.photo import Photo, decode_photo, encode_png
+from ops.files.photo import MAX_PIXELS, Photo, decode_photo, encode_png
 from ops.reconstruction.alignment import align_face, miniature
 from pipeline.stages.stage import naming
 from pipeline.tables.schema import ALIGNED, DETECTED, Frame, frames_from_table, table_from_frames
@@ -47,8 +47,16 @@ class AlignFaces:
             return replace(row, image=None, crop_png=encode_png(miniature(photo.image_rgb, self.side_px)))
         assert row.width_px is not None
         assert row.height_px is not None
+        if photo.scale > 1 and _longest_px(row) < 2 * self.side_px * photo.scale:
+            photo = decode_photo(row.image, max_side_px=MAX_PIXELS)
         # A photo may have travelled reduced; landmarks are in pixels of the original.
         original = Photo(photo.image_rgb, row.width_px, row.height_px)
         crop = align_face(original, np.array(row.landmarks_px).reshape(68, 2), self.side_px)
         matrix = crop.crop_from_image.reshape(-1).tolist()
         return replace(row, image=None, crop_from_image=matrix, crop_png=encode_png(crop.image_rgba))
+
+
+def _longest_px(row: Frame) -> float:
+    """The longer side of the face's box in pixels of the original."""
+    left, top, right, bottom = row.box_xyxy_px or (0, 0, 0, 0)
+    return max(right - left, bottom - top)

@@ -1,11 +1,12 @@
 """Images to faces: one box and 68 landmarks per row, in pixels of the upright image at full resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from ops.files.photo import decode_photo
+from ops.files.photo import MAX_PIXELS, decode_photo
+from ops.networks.tiles import TILE_PX
 from ops.reconstruction.detection import (
     Candidate,
     DetectionConfig,
@@ -14,6 +15,7 @@ from ops.reconstruction.detection import (
     choose_candidates,
     find_faces,
 )
+from ops.reconstruction.strangers import find_strangers
 from ops.weights.bundle import load_detector, load_landmarks, load_recognition
 from ops.weights.models import ModelRef
 from pipeline.stages.stage import naming
@@ -32,6 +34,8 @@ class DetectFaces:
     landmarks: ModelRef
     recognition: ModelRef
     config: DetectionConfig
+    same_person: float | None = None
+    """Faces with a lower cosine to the rest of their person's are rejected; None for none."""
 
     @property
     def inputs(self) -> pa.Schema:
@@ -50,29 +54,74 @@ class DetectFaces:
         )
 
     def __call__(self, loaded: DetectionNetworks, table: pa.Table) -> pa.Table:
-        """Detect in every image of a block, then choose among several faces."""
+        """Detect in every image of a block, then choose among several faces; spare frames replace unusable ones."""
         rows = frames_from_table(table)
-        candidates: list[Sequence[Candidate]] = []
-        for position, row in enumerate(rows):
-            with naming(self, row.image_id):
-                rows[position], found = self._look(loaded, row)
-                candidates.append(found)
-        chosen = choose_candidates(loaded, [row.identity_id for row in rows], candidates)
-        for position, (row, found, choice) in enumerate(zip(rows, candidates, chosen, strict=True)):
-            if found:
-                rows[position] = _with_face(row, found[choice.face], choice.remark)
-        return table_from_frames(rows, DETECTED)
+        candidates: list[Sequence[Candidate]] = [()] * len(rows)
+        waiting = [position for position, row in enumerate(rows) if row.spare == 0]
+        used: list[int] = []
+        found: dict[int, Frame] = {}
+        while waiting:
+            for position in waiting:
+                with naming(self, rows[position].image_id):
+                    rows[position], candidates[position] = self._look(loaded, rows[position])
+            used = sorted((*used, *waiting))
+            chosen = self._choose(loaded, [rows[p] for p in used], [candidates[p] for p in used])
+            found = dict(zip(used, chosen, strict=True))
+            waiting = _next_spares(rows, found)
+        return table_from_frames((found[position] for position in used), DETECTED)
 
     def _look(self, loaded: DetectionNetworks, row: Frame) -> tuple[Frame, Sequence[Candidate]]:
         """The usable faces of a row, most prominent first; the row says why where there are none."""
         if not row.ok:
             return row, ()
         assert row.image is not None
-        found = find_faces(loaded, decode_photo(row.image), self.config)
+        photo = decode_photo(row.image)
+        found = find_faces(loaded, photo, self.config)
+        if isinstance(found, Rejection) and found.reason in ("no_face", "low_score", "too_small"):
+            whole = photo if photo.scale == 1 else decode_photo(row.image, max_side_px=MAX_PIXELS)
+            if max(whole.image_rgb.shape[:2]) > TILE_PX:
+                closer = find_faces(loaded, whole, self.config, in_tiles=True)
+                found = found if isinstance(closer, Rejection) and closer.reason == "no_face" else closer
         if isinstance(found, Rejection):
             reason = Reason(found.reason)
             return replace(row, status=Status.REJECTED, reason=reason, message=found.message), ()
         return row, found
+
+    def _choose(
+        self, loaded: DetectionNetworks, rows: Sequence[Frame], candidates: Sequence[Sequence[Candidate]]
+    ) -> list[Frame]:
+        """The rows with their faces; those whose face is a stranger to the person's others are rejected."""
+        people = [row.identity_id for row in rows]
+        chosen = choose_candidates(loaded, people, candidates)
+        faces = [found[choice.face] if found else None for found, choice in zip(candidates, chosen, strict=True)]
+        crops = [face and face.crop for face in faces]
+        strange: Sequence[float | None] = [None] * len(rows)
+        if self.same_person is not None:
+            strange = find_strangers(loaded.recognition, people, crops, self.same_person)
+        result: list[Frame] = []
+        for row, face, choice, similarity in zip(rows, faces, chosen, strange, strict=True):
+            if face is None:
+                result.append(row)
+                continue
+            shown = _with_face(row, face, choice.remark)
+            result.append(shown if similarity is None else self._stranger(shown, similarity))
+        return result
+
+    def _stranger(self, row: Frame, similarity: float) -> Frame:
+        said = f"similarity {similarity:.2f} to the person's other faces, expected {self.same_person:.2f}"
+        message = "; ".join(part for part in (row.message, said) if part)
+        return replace(row, status=Status.REJECTED, reason=Reason.OTHER_PERSON, message=message)
+
+
+def _next_spares(rows: Sequence[Frame], found: Mapping[int, Frame]) -> list[int]:
+    """The best spare frame, not looked at yet, of every part of a clip in which no frame is usable so far."""
+    usable = {(row.item_id, row.part) for row in found.values() if row.ok}
+    spares: dict[tuple[str, int | None], int] = {}
+    for position in sorted(range(len(rows)), key=lambda position: rows[position].spare):
+        part = (rows[position].item_id, rows[position].part)
+        if position not in found and part not in usable:
+            spares.setdefault(part, position)
+    return sorted(spares.values())
 
 
 def _with_face(row: Frame, face: Candidate, remark: str) -> Frame:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ops.face.signal import shows_something
 from ops.files.photo import decode_png, encode_png
 from ops.fit import FitConfig, FitInput, FitModels
 from ops.reconstruction.fitting import LOSS_NAMES, AlignedFace, FittedFace, batches, fit_people, pack_faces
@@ -89,7 +90,10 @@ def _records(rows: Sequence[Frame], fits: Sequence[FittedFace | None]) -> list[d
             continue
         texture = None if row.identity_id in textured else encode_png(fit.texture_rgb)
         textured.add(row.identity_id)
-        records.append(_values(row) | _found(fit) | {"texture_png": texture})
+        record = _values(row) | _found(fit) | {"texture_png": texture}
+        if not shows_something(decode_png(row.crop_png or b"")[..., :3]):
+            record |= {"identity_similarity": None, "judge_similarity": None}
+        records.append(record)
     return records
 
 

@@ -1,6 +1,6 @@
 """Items to images: photos are checked and passed on as they are, clips are sampled."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ops.errors import UnreadableInputError, UnsupportedInputError
 from ops.files.photo import decode_photo, encode_jpeg, encode_png
-from ops.files.video import VideoSample, sample_video
+from ops.files.video import VideoSample, sample_video, uniform_indices
 from pipeline.input.locations import local_file, read_location
 from pipeline.stages.child_process import ChildCrashError, ChildProcess, ChildTimeoutError
 from pipeline.stages.stage import naming
@@ -16,13 +16,15 @@ from pipeline.tables.schema import ALIGNED, DECODED, ITEMS, Frame, Reason, Statu
 
 MIN_SIDE_PX = 32
 """An image with a shorter side cannot hold a usable face."""
+CHOICES = 3
+"""Frames drawn from every part of a clip; the middle one is used, another where that one shows no usable face."""
 MAX_ENCODED_BYTES = 16_000_000
 """A photo file larger than this travels re-encoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFrames:
-    """Gives one row a photo and `frames` rows a clip; what cannot be read is a row too."""
+    """Gives one row per photo, and `frames` rows per clip and spares for them; what cannot be read is a row too."""
 
     frames: int = 5
     clip_timeout_s: float = 600.0
@@ -59,7 +61,8 @@ class ReadFrames:
             if item["kind"] == "image":
                 return [_photo_frame(blank, read_location(item["location"]))]
             with local_file(item["location"]) as path:
-                return list(_video_frames(blank, decoder.call(sample_video, self.clip_timeout_s, path, self.frames)))
+                sample = decoder.call(sample_video, self.clip_timeout_s, path, CHOICES * self.frames)
+                return list(_video_frames(blank, sample, self.frames))
         except UnsupportedInputError as error:
             return [replace(blank, status=Status.REJECTED, reason=Reason.TOO_LARGE, message=str(error))]
         except UnreadableInputError as error:
@@ -99,14 +102,15 @@ def _photo_frame(blank: Frame, data: bytes) -> Frame:
     return replace(sized, image=data if as_it_came else encode_jpeg(photo.image_rgb))
 
 
-def _video_frames(blank: Frame, sample: VideoSample) -> Iterator[Frame]:
+def _video_frames(blank: Frame, sample: VideoSample, frames: int) -> Iterator[Frame]:
     reason, message = Reason.NONE, ""
     if sample.truncated:
         declared = "an unknown number of" if sample.declared_count is None else str(sample.declared_count)
         reason = Reason.TRUNCATED_VIDEO
         message = f"{sample.decoded_count} frames decoded of {declared} declared"
         message += f" ({sample.damage})" if sample.damage else ""
-    for frame in sample.frames:
+    places = _places([frame.frame_index for frame in sample.frames], uniform_indices(sample.decoded_count, frames))
+    for frame, (part, spare) in zip(sample.frames, places, strict=True):
         row = replace(
             blank,
             image_id=f"{blank.item_id}-f{frame.frame_index:06d}",
@@ -116,8 +120,21 @@ def _video_frames(blank: Frame, sample: VideoSample) -> Iterator[Frame]:
             height_px=frame.height_px,
             reason=reason,
             message=message,
+            part=part,
+            spare=spare,
         )
         yield _too_small(row) or replace(row, image=encode_png(frame.image_rgb))
+
+
+def _places(drawn: Sequence[int], used: Sequence[int]) -> list[tuple[int, int]]:
+    """Part and rank of every drawn frame: the frames that are used, and after each the nearest of the others."""
+    nearest = [min(range(len(used)), key=lambda part: (abs(used[part] - index), part)) for index in drawn]
+    ranked = sorted(range(len(drawn)), key=lambda place: (nearest[place], abs(used[nearest[place]] - drawn[place])))
+    places = [(0, 0)] * len(drawn)
+    for order, place in enumerate(ranked):
+        first = next(start for start, other in enumerate(ranked) if nearest[other] == nearest[place])
+        places[place] = (nearest[place], order - first)
+    return places
 
 
 def _too_small(frame: Frame) -> Frame | None:

@@ -22,7 +22,7 @@ from pipeline.gallery.person_files import write_person
 from pipeline.input.planner import block_of
 from pipeline.run.plans import PlannedShards, read_plans
 from pipeline.run.reader import PICTURES_FILE
-from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
+from pipeline.run.shards import MIXED, SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.run.summary import label_of
 from pipeline.stages.models import load_fit_models
 from pipeline.stages.stage import Stage, naming
@@ -35,6 +35,7 @@ from pipeline.tables.schema import (
     PENDING,
     PICTURES,
     ModelSizes,
+    Reason,
     Status,
     fitted_schema,
     frames_schema,
@@ -94,6 +95,7 @@ class WriteShard:
                 frames=_counts(rows),
                 fit_seconds=sum(person["fit_seconds"] or 0.0 for person in people),
                 device=self.device,
+                mixed=mixed_people(rows),
             )
             (folder / SUCCESS_NAME).write_text(summary.to_json())
         record_commit(summary.frames, summary.identities, [p["fit_seconds"] for p in people if p["n_ok"]])
@@ -237,6 +239,17 @@ def _by_identity(rows: Sequence[Row]) -> list[list[Row]]:
     for row in rows:
         people.setdefault(row["identity_id"], []).append(row)
     return list(people.values())
+
+
+def mixed_people(rows: Sequence[Row]) -> dict[str, str]:
+    """Persons of whose faces at least half are somebody else's, and how many."""
+    mixed: dict[str, str] = {}
+    for rows_of in _by_identity(rows):
+        faces = [row for row in rows_of if row["landmarks_px"] is not None]
+        others = sum(row["reason"] == Reason.OTHER_PERSON for row in faces)
+        if others and 2 * others >= len(faces):
+            mixed[rows_of[0]["identity_id"]] = f"{others} of {len(faces)} faces are other people's"
+    return dict(list(mixed.items())[:MIXED])
 
 
 def _why_nothing(rows: Sequence[Row]) -> Row:

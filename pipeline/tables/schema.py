@@ -35,6 +35,11 @@ class Reason(StrEnum):
     NO_FACE = "no_face"
     LOW_SCORE = "low_score"
     BAD_LANDMARKS = "bad_landmarks"
+    TOO_DARK = "too_dark"
+    TOO_BLURRED = "too_blurred"
+    """Blurred or without contrast."""
+    OTHER_PERSON = "other_person"
+    """The face is not that of the person whom most images show."""
     DIVERGED = "diverged"
     TIMEOUT = "timeout"
     """A clip took longer to decode than it is given."""
@@ -93,8 +98,9 @@ _CROP = [("crop_from_image", pa.list_(pa.float64(), 6))]
 # Columns that travel between stages and are not part of the committed tables.
 _CARRIED = [("shard", pa.int32()), ("item_id", pa.string()), ("stem", pa.string())]
 
-DECODED = pa.schema([*_SOURCE, *_CARRIED, ("image", pa.large_binary())])
-"""Images and sampled frames, encoded as they came or as PNG."""
+DECODED = pa.schema([*_SOURCE, *_CARRIED, ("image", pa.large_binary()), ("part", pa.int32()), ("spare", pa.int32())])
+"""Images and sampled frames, encoded as they came or as PNG. Of the frames of a clip, those with the same `part` stand
+in for one another: `spare` 0 is used, 1 and so on replace it where it shows no usable face."""
 DETECTED = pa.schema([*_SOURCE, *_FACE, *_CARRIED, ("image", pa.large_binary())])
 ALIGNED = pa.schema([*_SOURCE, *_FACE, *_CROP, *_CARRIED, ("crop_png", pa.large_binary())])
 """`crop_png` is RGBA: the aligned crop, opaque where the image covers it; a small picture of the whole image for rows
@@ -201,6 +207,8 @@ class Frame:
     width_px: int | None = None
     height_px: int | None = None
     image: bytes | None = None
+    part: int | None = None
+    spare: int = 0
     box_xyxy_px: Sequence[float] | None = None
     detection_score: float | None = None
     landmarks_px: Sequence[float] | None = None

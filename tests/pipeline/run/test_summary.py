@@ -54,3 +54,9 @@ def test_a_run_with_nothing_to_do_has_no_pace() -> None:
 def test_a_run_without_a_judge_says_so() -> None:
     assert "no judge" in table_text(replace(summary(), judged=False))
     assert "judge" not in table_text(summary())
+
+
+def test_people_who_are_mostly_others_are_named() -> None:
+    text = table_text(replace(summary(), mixed={"celeba": "63 of 64 faces are other people's"}))
+    assert "celeba: 63 of 64 faces are other people's" in text
+    assert "--layout mixed" in text

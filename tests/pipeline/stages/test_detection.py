@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -147,3 +148,90 @@ def test_people_of_the_face_world_are_told_apart_by_the_networks_made_for_it(
 def test_settings_without_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="expected min_score"):
         DetectionConfig(**settings)
+
+
+def detect_embedded(embedded: ModelBundle, path: Path, *, frames: int = 5) -> list[Frame]:
+    """The rows of an input, by the bundle's own networks and threshold."""
+    detecting = DetectFaces(
+        detector=embedded.detector,
+        landmarks=embedded.landmarks,
+        recognition=embedded.recognition,
+        config=DetectionConfig(),
+        same_person=embedded.people and embedded.people.same_person,
+    )
+    block = block_of(plan_shards(list_input(path).items, PlanConfig(shard_size=100, frames=frames)).rows())
+    reading = ReadFrames(frames=frames)
+    images = run_stage(reading, reading.load(), block)
+    return frames_from_table(run_stage(detecting, detecting.load(), images))
+
+
+def picture(path: Path) -> Image.Image:
+    with Image.open(path) as photo:
+        return photo.convert("RGB")
+
+
+def eyes_deg(row: Frame) -> float:
+    points = np.array(row.landmarks_px).reshape(68, 2)
+    across = points[42:48].mean(0) - points[36:42].mean(0)
+    return float(np.degrees(np.arctan2(across[1], across[0])))
+
+
+def test_a_photo_upside_down_has_its_landmarks_the_right_way_round_or_is_rejected(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    for person in ("person_00", "person_01", "person_02", "person_03"):
+        picture(album / person / "photo_0.jpg").rotate(180).save(tmp_path / f"{person}.png")
+    rows = detect_embedded(embedded, tmp_path)
+    ok = [row for row in rows if row.ok]
+    assert len(ok) >= 2
+    assert all(abs(abs(eyes_deg(row)) - 180) < 25 for row in ok)
+    assert {row.reason for row in rows if not row.ok} <= {"bad_landmarks", "low_score", "no_face"}
+
+
+def test_a_stranger_among_the_photos_of_a_person_is_rejected(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "somebody").mkdir()
+    for name in ("photo_0.jpg", "photo_1.jpg"):
+        shutil.copy(album / "person_00" / name, tmp_path / "somebody" / f"b_{name}")
+    shutil.copy(album / "person_02" / "photo_0.jpg", tmp_path / "somebody" / "a.jpg")
+    rows = {Path(row.uri).name: row for row in detect_embedded(embedded, tmp_path)}
+    assert {name for name, row in rows.items() if row.ok} == {"b_photo_0.jpg", "b_photo_1.jpg"}
+    assert rows["a.jpg"].reason == "other_person"
+    assert rows["a.jpg"].message.startswith("similarity ")
+
+
+def test_unusable_frames_of_a_clip_with_cuts_are_replaced_by_the_next_usable_ones(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    # 45 frames in three parts: the middle of the second is black, the middle of the third shows somebody else.
+    person = np.asarray(picture(album / "person_00" / "photo_0.jpg"))
+    other = np.asarray(picture(album / "person_02" / "photo_0.jpg"))
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=15)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 240, 240, "yuv420p", 4_000_000
+        for index in range(45):
+            dark = (person * 0.05).astype(np.uint8)
+            image = dark if 21 <= index <= 23 else other if 36 <= index <= 38 else person
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+    rows = detect_embedded(embedded, tmp_path, frames=3)
+    verdicts = {row.frame_index: (row.status, row.reason) for row in rows}
+    assert verdicts[7] == ("ok", "")
+    assert verdicts[22][0] == "rejected"
+    assert verdicts[37] == ("rejected", "other_person")
+    assert [row.frame_index for row in rows if row.ok] == [7, 17, 32]
+
+
+def test_a_small_face_in_a_picture_of_twelve_megapixels_is_found(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    photo = picture(album / "person_00" / "photo_0.jpg")
+    large = Image.new("RGB", (5000, 2400), photo.getpixel((0, 0)))
+    large.paste(photo.resize((140, 140), Image.Resampling.LANCZOS), (3700, 1500))
+    large.save(tmp_path / "large.jpg", quality=92)
+    (row,) = detect_embedded(embedded, tmp_path)
+    assert row.ok
+    left, top, right, bottom = box(row)
+    assert 3700 < left < right < 3840
+    assert 1500 < top < bottom < 1640

@@ -39,11 +39,17 @@ def test_a_photo_is_passed_on_as_it_came(tmp_path: Path, write_photo: WritePhoto
 
 def test_a_clip_gives_its_frames(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "a.mp4").symlink_to(clip)
-    rows = read(list_input(tmp_path).items, frames=4)
+    drawn = read(list_input(tmp_path).items, frames=4)
+    rows = [row for row in drawn if row.spare == 0]
     assert [row.frame_index for row in rows] == [5, 15, 25, 35]
     assert [row.time_s for row in rows] == pytest.approx([0.25, 0.75, 1.25, 1.75])
     assert [row.image_id for row in rows] == [f"{row.item_id}-f{row.frame_index:06d}" for row in rows]
     assert len({row.item_id for row in rows}) == 1
+    spares = {row.frame_index: (row.part, row.spare) for row in drawn if row.spare}
+    assert {index: place[0] for index, place in spares.items()} == {
+        1: 0, 8: 0, 11: 1, 18: 1, 21: 2, 28: 2, 31: 3, 38: 3
+    }  # fmt: skip
+    assert all({spares[first][1], spares[second][1]} == {1, 2} for first, second in ((1, 8), (31, 38)))
     greys = [decode_photo(row.image or b"").image_rgb.mean() / 6 for row in rows]
     assert greys == pytest.approx([5, 15, 25, 35], abs=1)
 
@@ -51,7 +57,7 @@ def test_a_clip_gives_its_frames(tmp_path: Path, clip: Path) -> None:
 def test_a_cut_clip_is_used_and_says_so(tmp_path: Path, clip: Path) -> None:
     data = clip.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 7 // 10])
-    rows = read(list_input(tmp_path).items)
+    rows = [row for row in read(list_input(tmp_path).items) if row.spare == 0]
     assert len(rows) == 5
     assert {(row.status, row.reason) for row in rows} == {("ok", "truncated_video")}
     assert all("frames decoded of 40 declared" in row.message for row in rows)

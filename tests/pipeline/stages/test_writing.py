@@ -17,7 +17,7 @@ from ops.weights.bundle import ModelBundle
 from ops.weights.models import ModelRef
 from pipeline.run.shards import ShardStore, ShardSummary
 from pipeline.stages.stage import Fused, StageFailure, run_stage
-from pipeline.stages.writing import CommitOnce, RehearseWriting, WriteShard
+from pipeline.stages.writing import CommitOnce, RehearseWriting, WriteShard, mixed_people
 from pipeline.storage.store import open_storage
 from pipeline.tables.schema import ModelSizes, fitted_schema, frames_schema, identities_schema
 
@@ -172,3 +172,13 @@ def test_a_rehearsal_leaves_nothing_and_fails_where_writing_would(tmp_path: Path
     unreadable = pa.Table.from_pylist([row("d1", "dora", texture_png=b"no picture")], schema=rehearsal.inputs)
     with pytest.raises(StageFailure, match="WriteShard on dora: UnidentifiedImageError"):
         run_stage(rehearsal, tiny_shape, unreadable)
+
+
+def test_a_person_of_whom_half_the_faces_are_strangers_is_named() -> None:
+    seen = {"landmarks_px": [0.0] * 136}
+    stranger = {"status": "rejected", "reason": "other_person"}
+    rows = [
+        *(row(f"a{number}", "ann", **seen, **(stranger if number else {})) for number in range(3)),
+        *(row(f"b{number}", "bob", **seen, **({} if number else stranger)) for number in range(3)),
+    ]
+    assert mixed_people(rows) == {"ann": "2 of 3 faces are other people's"}
