@@ -1,4 +1,4 @@
-"""The rasteriser on CUDA devices: nvdiffrast behind the common interface."""
+"""NVIDIA's nvdiffrast behind the common interface, for those who hold its licence."""
 
 import functools
 import importlib
@@ -11,7 +11,7 @@ from torch import Tensor
 from ops.errors import ConfigurationError
 
 
-def rasterize_cuda(
+def rasterize_nvdiffrast(
     clip: Float[Tensor, "image vertex 4"], triangles: Int32[Tensor, "triangle 3"], height: int, width: int
 ) -> Float[Tensor, "image height width 4"]:
     """The rasteriser of the interface, for float32 on a CUDA device.
@@ -22,8 +22,10 @@ def rasterize_cuda(
     if clip.device.type != "cuda":
         message = f"nvdiffrast draws on CUDA devices only, got vertices on {clip.device}: use the CPU rasteriser"
         raise ConfigurationError(message)
+    # A corner with w = 0 is not drawn; what nvdiffrast does with one that is not finite is not documented.
+    corners = torch.where(clip.isfinite().all(-1, keepdim=True), clip, 0).float().contiguous()
     pixels, _ = _nvdiffrast().rasterize(
-        _context(clip.device), clip.float().contiguous(), triangles.contiguous(), resolution=[height, width]
+        _context(clip.device), corners, triangles.contiguous(), resolution=[height, width], grad_db=False
     )
     # nvdiffrast's row 0 is the bottom row.
     return pixels.flip(1).to(clip.dtype)
@@ -34,13 +36,13 @@ def _nvdiffrast() -> Any:
         return importlib.import_module("nvdiffrast.torch")
     except ImportError as error:
         message = (
-            "rendering on a CUDA device needs nvdiffrast, which is not installed. Install it after torch with: "
-            "pip install -e '.[gpu]' --no-build-isolation"
+            "the rasteriser nvdiffrast is not installed: docs/gpu.md says how it is built, and --rasterizer warp does "
+            "without it"
         )
         raise ConfigurationError(message) from error
 
 
 @functools.cache
 def _context(device: torch.device) -> Any:
-    """One rasteriser context a device: it owns buffers that are reused between calls."""
+    """One rasteriser context per device: it owns buffers that are reused between calls."""
     return _nvdiffrast().RasterizeCudaContext(device=device)

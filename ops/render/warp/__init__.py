@@ -1,0 +1,1 @@
+"""The renderer as kernels of NVIDIA Warp, one source for CUDA and the CPU."""
