@@ -172,7 +172,7 @@ def final_objective(bench: Bench, result: FitResult) -> Tensor:
     parameters = FitParameters(
         result.identity, result.expression, result.texture, result.camera / units[0], result.light / units[1]
     )
-    everyone = torch.arange(len(result.identity))
+    everyone = objective.everyone()
     totals = [objective(parameters, everyone, step).total(config) for step in range(config.views)]
     return torch.stack(totals).mean(0)
 

@@ -29,8 +29,8 @@ def choose_landmarks(points_mm: Float[Tensor, "image candidate 3"], camera: Came
     with torch.no_grad():
         x = project_points(camera, points_mm[:, 68 - JAW :])[..., 0].unflatten(1, (JAW, -1))
         outward = torch.ones(JAW, dtype=x.dtype, device=x.device)
-        outward[:CHIN] = -1
-        outward[CHIN] = 0
+        outward[:CHIN].fill_(-1)
+        outward[CHIN].fill_(0)
         chosen = (x * outward.unsqueeze(-1)).argmax(-1)
     index = chosen[..., None, None].expand(-1, -1, 1, 3)
     jaw = candidates.gather(2, index).squeeze(2)

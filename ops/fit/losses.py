@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ops.geometry.constants import constant_index
 from ops.networks.recognition import cosine_similarity
 
 EPSILON = 1e-8
@@ -62,7 +63,7 @@ def eyelid_distance(
 
     How far eyes are open, wherever they are (the eye closure term of Feng et al. 2021, DECA, with vectors).
     """
-    upper, lower = list(UPPER_LIDS), list(LOWER_LIDS)
+    upper, lower = (constant_index(lids, first_px) for lids in (UPPER_LIDS, LOWER_LIDS))
     opening = (first_px[:, upper] - first_px[:, lower]) - (second_px[:, upper] - second_px[:, lower])
     return _safe_norm(opening).sum(-1)
 

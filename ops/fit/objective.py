@@ -14,13 +14,16 @@ from ops.face.morphable_model import MorphableModel
 from ops.face.prior import CameraLightPrior
 from ops.files.photo import LUMA
 from ops.fit import losses
+from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
 from ops.fit.parameters import FitParameters, to_camera, to_light
-from ops.fit.second_render import SecondDraws, alignment_of, draw_second_renders, take
+from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, draw_second_renders
 from ops.fit.views import View, make_views, skin_weight
 from ops.geometry.camera import project_points
+from ops.geometry.constants import constant_like
 from ops.networks.recognition import Recognition
 from ops.networks.regressor import Regressor
+from ops.render.rasterize import RasterizerName
 from ops.render.render import Render, Topology, render
 from ops.texture.interface import TextureModel
 
@@ -56,6 +59,8 @@ class FitModels:
     regressor: Regressor | None = None
     """Answers all parameters at once, see `ops.fit.regression`."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
+    rasterizer: RasterizerName = "warp"
+    """What draws where the device is a GPU."""
 
 
 class FitInput(NamedTuple):
@@ -107,6 +112,21 @@ class Rendered(NamedTuple):
     texture: Float[Tensor, "image 3 texel texel"]
 
 
+class Targets(NamedTuple):
+    """What the objective compares some images of a batch with; the same in every iteration."""
+
+    images: Float[Tensor, "active 3 side side"]
+    skin: Float[Tensor, "active side side"]
+    compared: Float[Tensor, "active side side"]
+    """The skin that lies inside the photo."""
+    landmarks_px: Float[Tensor, "active 68 2"]
+    grey: Bool[Tensor, "active 1 1 1"] | None
+    """Which photos are grey; None where none is."""
+    features: tuple[Recognition, ...]
+    """The input's under every view."""
+    draws: SecondDraws | None
+
+
 class Objective:
     """The objective of one batch: holds what does not change during a fit.
 
@@ -127,8 +147,10 @@ class Objective:
             self.input_features = [self._features(view) for view in self.views]
         skin = skin_weight(inputs.landmarks_px, config.render_px) if config.skin_mask else None
         self.skin = torch.ones_like(inputs.images[:, 0]) if skin is None else skin
+        self.compared = self.skin * inputs.valid
         spread = (inputs.images - inputs.images.mean(1, keepdim=True)).abs().mean((1, 2, 3))
         self.grey = spread < GREY_SPREAD
+        self.grey_images = self.grey.tolist()
         self.light_start = inputs.images.new_tensor(INITIAL_LIGHT)
         self.draws = self._draw() if config.second_render else None
 
@@ -147,9 +169,31 @@ class Objective:
         light = type(draws.light)(*(value.to(device) for value in draws.light))
         return SecondDraws(camera, light, draws.expression.to(device))
 
+    def targets(self, images: slice | Int64[Tensor, " active"]) -> Targets:
+        """What some images are compared with."""
+        chosen = self.grey_images[images] if isinstance(images, slice) else self.grey_images
+        draws = None if self.draws is None else choose(self.draws, images)
+        return Targets(
+            images=self.inputs.images[images],
+            skin=self.skin[images],
+            compared=self.compared[images],
+            landmarks_px=self.inputs.landmarks_px[images],
+            grey=self.grey[images][:, None, None, None] if any(chosen) else None,
+            features=tuple(
+                Recognition(seen.embedding[images], tuple(layer[images] for layer in seen.features))
+                for seen in self.input_features
+            ),
+            draws=draws,
+        )
+
+    def everyone(self) -> Targets:
+        """What all images of the batch are compared with."""
+        return self.targets(slice(None))
+
     def _features(self, view: View) -> Recognition:
-        """The input's features, image by image for the sake of results that do not depend on the batch."""
-        seen = [self._recognise(image, view) for image in self.inputs.images.split(1)]
+        """The input's features."""
+        images = self.inputs.images
+        seen = [self._recognise(images[rows], view) for rows in batching_of(images.device).split(len(images))]
         layers = zip(*(one.features for one in seen), strict=True)
         return Recognition(torch.cat([one.embedding for one in seen]), tuple(torch.cat(layer) for layer in layers))
 
@@ -157,61 +201,66 @@ class Objective:
         return self.models.recognition(resample_window(crops, view.vertical, view.horizontal))
 
     def _developed(
-        self, pictures: Float[Tensor, "active 3 height width"], images: Int64[Tensor, " active"]
+        self, pictures: Float[Tensor, "active 3 height width"], targets: Targets
     ) -> Float[Tensor, "active 3 height width"]:
         """Renders as the input's film shows them: grey where the photo is, so that its texture may keep colour."""
-        grey = self.grey[images]
-        if not bool(grey.any()):
+        if targets.grey is None:
             return pictures
-        luma = (pictures * pictures.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-        return torch.where(grey[:, None, None, None], luma, pictures)
+        luma = (pictures * constant_like(LUMA, pictures)[:, None, None]).sum(1, keepdim=True)
+        return torch.where(targets.grey, luma, pictures)
 
     def texture_level(self, step: int) -> int:
         """Side of the textures that iteration `step` renders."""
         return self.config.texture_level(self.models.texture.levels, step)
 
-    def render_first(
-        self, parameters: FitParameters, images: Int64[Tensor, " active"], texels: int | None = None
-    ) -> Rendered:
-        """Render every image in the crop's frame, with textures of a level, the largest by default."""
+    def render_first(self, parameters: FitParameters, targets: Targets, texels: int | None = None) -> Rendered:
+        """Render some images in the crop's frame, with textures of a level, the largest by default."""
         shape = self.models.shape
         camera = to_camera(parameters.camera)
         vertices = shape.vertices_mm(parameters.identity, parameters.expression)
         texture = self.models.texture(parameters.texture, texels)
         side = self.config.render_px
-        first = render(self.topology, vertices, texture, camera, to_light(parameters.light), side)
+        light, rasterizer = to_light(parameters.light), self.models.rasterizer
+        first = render(self.topology, vertices, texture, camera, light, side, rasterizer=rasterizer)
         points = choose_landmarks(vertices[:, self.landmark_vertices], camera)
-        developed = composite = self._developed(first.image, images)
+        developed = composite = self._developed(first.image, targets)
         if self.config.composite:
-            alpha = (self.skin[images] * first.mask).unsqueeze(1)
-            composite = alpha * developed + (1 - alpha) * self.inputs.images[images]
+            alpha = (targets.skin * first.mask).unsqueeze(1)
+            composite = alpha * developed + (1 - alpha) * targets.images
         return Rendered(first, developed, composite, project_points(camera, points) * side, vertices, texture)
 
     def _second_face(
-        self, parameters: FitParameters, texture: Tensor, images: Int64[Tensor, " active"], step: int
+        self, parameters: FitParameters, texture: Tensor, targets: Targets, step: int
     ) -> Float[Tensor, "active 3 112 112"]:
-        assert self.draws is not None
-        camera, light, expression = take(self.draws, step, images)
+        assert targets.draws is not None
+        camera, light, expression = at_step(targets.draws, step)
         vertices = self.models.shape.vertices_mm(parameters.identity, expression)
         affine = alignment_of(vertices[:, self.landmark_vertices].detach(), camera)
-        second = render(self.topology, vertices, texture, camera, light, ARCFACE_SIDE_PX, image_from_normalised=affine)
-        return torch.where(second.mask.unsqueeze(1), self._developed(second.image, images), BACKGROUND)
+        second = render(
+            self.topology,
+            vertices,
+            texture,
+            camera,
+            light,
+            ARCFACE_SIDE_PX,
+            image_from_normalised=affine,
+            rasterizer=self.models.rasterizer,
+        )
+        return torch.where(second.mask.unsqueeze(1), self._developed(second.image, targets), BACKGROUND)
 
-    def __call__(
-        self, parameters: FitParameters, images: Int64[Tensor, " active"], step: int, texels: int | None = None
-    ) -> FitLosses:
+    def __call__(self, parameters: FitParameters, targets: Targets, step: int, texels: int | None = None) -> FitLosses:
         """The terms with a weight for some images of the batch; `parameters` holds the rows of just these images.
 
         Textures are of a level, the largest by default.
         """
-        rendered = self.render_first(parameters, images, texels)
-        return self.compare(rendered, parameters, images, step, self.terms)
+        rendered = self.render_first(parameters, targets, texels)
+        return self.compare(rendered, parameters, targets, step, self.terms)
 
     def compare(
         self,
         rendered: Rendered,
         parameters: FitParameters,
-        images: Int64[Tensor, " active"],
+        targets: Targets,
         step: int,
         terms: Collection[str] = FitLosses._fields,
     ) -> FitLosses:
@@ -219,20 +268,20 @@ class Objective:
 
         The second render's term is there only where there is one.
         """
-        inputs, light = self.inputs, parameters.light
+        light = parameters.light
         missing = torch.full_like(light[:, 0], torch.nan)
-        recognised = self._recognised(rendered, parameters, images, step, terms)
+        recognised = self._recognised(rendered, parameters, targets, step, terms)
         pixel = missing
         if "pixel" in terms:
-            pixel_weight = self.skin[images] * rendered.first.mask * inputs.valid[images]
-            pixel = losses.pixel_distance(rendered.developed, inputs.images[images], pixel_weight)
+            weight = targets.compared * rendered.first.mask
+            pixel = losses.pixel_distance(rendered.developed, targets.images, weight)
         return FitLosses(
             identity=recognised.get("identity", missing),
             identity_second=recognised.get("identity_second", missing),
             content=recognised.get("content", missing),
             pixel=pixel,
-            landmark=losses.landmark_distance(rendered.landmarks_px, inputs.landmarks_px[images]),
-            eyelid=losses.eyelid_distance(rendered.landmarks_px, inputs.landmarks_px[images]),
+            landmark=losses.landmark_distance(rendered.landmarks_px, targets.landmarks_px),
+            eyelid=losses.eyelid_distance(rendered.landmarks_px, targets.landmarks_px),
             shape=losses.squared_norm(parameters.identity) + losses.squared_norm(parameters.expression),
             expression=losses.squared_norm(parameters.expression),
             light=losses.squared_norm(light - self.light_start),
@@ -244,49 +293,46 @@ class Objective:
         self,
         rendered: Rendered,
         parameters: FitParameters,
-        images: Int64[Tensor, " active"],
+        targets: Targets,
         step: int,
         terms: Collection[str],
     ) -> dict[str, Float[Tensor, " active"]]:
         """The chosen terms that come from recognition, which looks at both renders at once."""
         number = step % len(self.views)
-        view, target = self.views[number], self.input_features[number]
-        first, second = not SEEN_IN_VIEWS.isdisjoint(terms), self.draws is not None and "identity_second" in terms
-        count = images.shape[0] if first else 0
+        view, target = self.views[number], targets.features[number]
+        first, second = not SEEN_IN_VIEWS.isdisjoint(terms), targets.draws is not None and "identity_second" in terms
+        count = rendered.composite.shape[0] if first else 0
         shown: list[Tensor] = []
         if first:
             shown.append(resample_window(rendered.composite, view.vertical, view.horizontal))
         if second:
-            shown.append(self._second_face(parameters, rendered.texture, images, step))
+            shown.append(self._second_face(parameters, rendered.texture, targets, step))
         if not shown:
             return {}
         seen = self.models.recognition(torch.cat(shown))
         found: dict[str, Tensor] = {}
         if first:
-            found["identity"] = losses.identity_distance(target.embedding[images], seen.embedding[:count])
+            found["identity"] = losses.identity_distance(target.embedding, seen.embedding[:count])
         if "content" in terms:
-            target_features = [feature[images] for feature in target.features]
-            found["content"] = losses.content_distance(target_features, [feature[:count] for feature in seen.features])
+            found["content"] = losses.content_distance(target.features, [feature[:count] for feature in seen.features])
         if second:
-            straight = self.input_features[0].embedding[images]
+            straight = targets.features[0].embedding
             found["identity_second"] = losses.identity_distance(straight, seen.embedding[count:])
         return found
 
-    def similarity(
-        self, images: Int64[Tensor, " active"], shown: Float[Tensor, "active 3 side side"]
-    ) -> Float[Tensor, " active"]:
+    def similarity(self, targets: Targets, shown: Float[Tensor, "active 3 side side"]) -> Float[Tensor, " active"]:
         """Cosine between some inputs and crops shown instead, on the exact template, by the optimised network."""
         seen = self._recognise(shown, self.views[0]).embedding
-        return 1 - losses.identity_distance(self.input_features[0].embedding[images], seen)
+        return 1 - losses.identity_distance(targets.features[0].embedding, seen)
 
     def judge_similarity(
-        self, images: Int64[Tensor, " active"], shown: Float[Tensor, "active 3 side side"]
+        self, targets: Targets, shown: Float[Tensor, "active 3 side side"]
     ) -> Float[Tensor, " active"]:
         """The same by the judge; nan without one."""
         if self.models.judge is None:
             return torch.full_like(shown[:, 0, 0, 0], torch.nan)
         view = self.views[0]
-        faces = torch.cat((self.inputs.images[images], shown))
+        faces = torch.cat((targets.images, shown))
         seen = self.models.judge(resample_window(faces, view.vertical, view.horizontal)).embedding
         first, second = seen.chunk(2)
         return 1 - losses.identity_distance(first, second)

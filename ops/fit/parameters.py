@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ops.geometry.camera import Camera, camera_from_vector
+from ops.geometry.constants import constant_like
 from ops.render.lighting import Light, light_from_vector
 
 CAMERA_UNITS = (100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 1.0, 1.0)
@@ -33,25 +34,38 @@ class FitParameters(NamedTuple):
         """The parameters after `function` on every tensor."""
         return FitParameters(*(function(value) for value in self))
 
+    def joined(self) -> Float[Tensor, "image unknown"]:
+        """All unknowns of an image side by side: what works on every one of them alike does so at once."""
+        return torch.cat(self, 1)
+
+    def split(self, unknowns: Float[Tensor, "row unknown"]) -> "FitParameters":
+        """Other joined unknowns taken apart, in parts as long as these."""
+        return FitParameters(*unknowns.split([value.shape[1] for value in self], 1))
+
 
 def to_camera(vector: Float[Tensor, "image 8"]) -> Camera:
     """Solver units to a camera."""
-    return camera_from_vector(vector * vector.new_tensor(CAMERA_UNITS))
+    return camera_from_vector(vector * constant_like(CAMERA_UNITS, vector))
 
 
 def to_light(vector: Float[Tensor, "image 9"]) -> Light:
     """Solver units to a light."""
-    return light_from_vector(vector * vector.new_tensor(LIGHT_UNITS))
+    return light_from_vector(vector * constant_like(LIGHT_UNITS, vector))
 
 
 def mean_over_groups(
-    values: Float[Tensor, "image column"], group: Int64[Tensor, " image"], weight: Float[Tensor, " image"]
+    values: Float[Tensor, "image column"],
+    group: Int64[Tensor, " image"],
+    weight: Float[Tensor, " image"],
+    groups: int | None = None,
 ) -> Float[Tensor, "image column"]:
     """Replace every row by the weighted mean of its group's rows (Gecer et al. 2019, the text below Eq. 13).
 
-    Rows of weight 0 take no part in the mean but receive it; a group without weight keeps its rows.
+    Rows of weight 0 take no part in the mean but receive it; a group without weight keeps its rows. Group numbers are
+    below `groups`, where it is known; else they are looked at.
     """
-    groups = int(group.max()) + 1 if group.numel() else 0
+    if groups is None:
+        groups = int(group.max()) + 1 if group.numel() else 0
     total = values.new_zeros(groups).index_add_(0, group, weight)
     summed = values.new_zeros(groups, values.shape[1]).index_add_(0, group, values * weight.unsqueeze(-1))
     mean = summed / total.clamp_min(1).unsqueeze(-1)

@@ -36,11 +36,11 @@ def render_fit(models: FitModels, inputs: FitInput, result: FitResult, side_px: 
     vertices = shape.vertices_mm(identity, result.expression.to(device))
     camera = camera_from_vector(result.camera.to(device))
     light = light_from_vector(result.light.to(device))
-    seen = render(topology, vertices, texture[inputs.group], camera, light, side_px)
+    seen = render(topology, vertices, texture[inputs.group], camera, light, side_px, rasterizer=models.rasterizer)
     count = vertices.shape[0]
     clay = torch.full((count, 3, 1, 1), CLAY, device=device)
     above = camera.eye_mm + camera.eye_mm.new_tensor((200.0, 500.0, 0.0))
     grey = torch.ones_like(light.ambient)
     lamp = Light(above, 0.75 * grey, 0.3 * grey)
-    surface = render(topology, vertices, clay, camera, lamp, side_px)
+    surface = render(topology, vertices, clay, camera, lamp, side_px, rasterizer=models.rasterizer)
     return FitPreview(seen.image.clamp(0, 1).cpu(), seen.mask.cpu(), surface.image.clamp(0, 1).cpu(), texture.cpu())

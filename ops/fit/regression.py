@@ -8,6 +8,7 @@ from ops.errors import ConfigurationError
 from ops.face.alignment import apply_affine, crop_from_image, resample_window
 from ops.face.landmark_points import JAW, choose_landmarks, landmark_vertices
 from ops.face.morphable_model import MorphableModel
+from ops.fit.batching import batching_of
 from ops.fit.constraints import constrain
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
@@ -76,12 +77,10 @@ def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParame
     """A start for every image, and which are finite.
 
     The images of a person share the identity that all their answers together make likely, and the mean texture.
-
-    On the CPU image by image, so that a face does not depend on those beside it.
     """
     landmarks = inputs.landmarks_px / inputs.images.shape[-1]
-    size = 1 if inputs.images.device.type == "cpu" else len(landmarks)
-    answers = [regress(models, *rows) for rows in zip(inputs.images.split(size), landmarks.split(size), strict=True)]
+    together = batching_of(landmarks.device).split(len(landmarks))
+    answers = [regress(models, inputs.images[rows], landmarks[rows]) for rows in together]
     parameters = FitParameters(*(torch.cat(column) for column in zip(*answers, strict=True)))
     finite = torch.isfinite(torch.cat(list(parameters), 1)).all(1)
     parameters = constrain(parameters.apply(torch.nan_to_num), models)

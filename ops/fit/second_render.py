@@ -1,6 +1,5 @@
 """The second image of the same person: random expression, pose and light, aligned like every other face."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,14 +11,16 @@ from ops.face.landmark_points import choose_landmarks
 from ops.face.prior import CameraLightPrior, sample_prior
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM
 from ops.geometry.camera import Camera, project_points
+from ops.geometry.constants import constant_like
 from ops.geometry.rotation import rotation_from_euler
-from ops.geometry.similarity import fit_similarity
+from ops.geometry.similarity import fit_similarity, fit_similarity_2d
 from ops.render.lighting import Light
 
 SECOND_FOCAL = 4.0
 """Focal length of the second camera in sides; the alignment rescales the picture, so only perspective is set here."""
 BLENDSHAPE_SCALE = 0.3
 """Factor from Gaussian draws to blendshape weights: an expression of 0.5 standard deviations moves a shape by 0.15."""
+_TEMPLATE = tuple((ARCFACE_TEMPLATE_PX / ARCFACE_SIDE_PX).flatten().tolist())
 
 
 class SecondDraws(NamedTuple):
@@ -76,14 +77,22 @@ def alignment_of(points_mm: Float[Tensor, "image candidate 3"], camera: Camera) 
     """
     with torch.no_grad():
         points = five_points(project_points(camera, choose_landmarks(points_mm, camera)))
-        template = (ARCFACE_TEMPLATE_PX / ARCFACE_SIDE_PX).to(points).expand_as(points)
-        similarity = fit_similarity(points, template, with_scale=True)
+        template = constant_like(_TEMPLATE, points).unflatten(0, (5, 2)).expand_as(points)
+        # Both are the same up to rounding; singular values make the host wait for a GPU.
+        fit = fit_similarity if points.device.type == "cpu" else fit_similarity_2d
+        similarity = fit(points, template, with_scale=True)
         linear = similarity.scale[..., None, None] * similarity.rotation
         return torch.cat((linear, similarity.translation.unsqueeze(-1)), -1)
 
 
-def take(draws: SecondDraws, step: int, images: Sequence[int] | Tensor) -> tuple[Camera, Light, Tensor]:
-    """The draws of one step for some images."""
-    camera = Camera(*(value[step][images] for value in draws.camera))
-    light = Light(*(value[step][images] for value in draws.light))
-    return camera, light, draws.expression[step][images]
+def choose(draws: SecondDraws, images: slice | Tensor) -> SecondDraws:
+    """All draws for some images."""
+    camera = Camera(*(value[:, images] for value in draws.camera))
+    light = Light(*(value[:, images] for value in draws.light))
+    return SecondDraws(camera, light, draws.expression[:, images])
+
+
+def at_step(draws: SecondDraws, step: int) -> tuple[Camera, Light, Float[Tensor, "image expression"]]:
+    """The draws of one step."""
+    camera, light = Camera(*(value[step] for value in draws.camera)), Light(*(value[step] for value in draws.light))
+    return camera, light, draws.expression[step]

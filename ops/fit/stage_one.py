@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ops.face.landmark_points import choose_landmarks, landmark_vertices
-from ops.fit.adam import adam_init, adam_step
+from ops.fit.adam import adam_init, adam_step, step_sizes
 from ops.fit.config import FitConfig
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
 from ops.fit.losses import landmark_distance
@@ -76,7 +76,7 @@ def _landmarks_by_adam(
         light=normalised.new_zeros(count, 0).float(),
     )
     points = models.shape.at_vertices(landmark_vertices(models.shape))
-    state = adam_init(parameters)
+    state, rates = adam_init(parameters.joined()), step_sizes(config.learning_rates, parameters).float()
     weight = torch.ones(count, device=normalised.device)
     blendshapes = models.shape.metadata.expression_kind == "blendshape"
     for step in range(config.landmark_steps):
@@ -89,11 +89,9 @@ def _landmarks_by_adam(
             loss = landmark_distance(seen * config.render_px, normalised.float() * config.render_px)
             wanted = [current.identity, current.expression, current.camera]
             gradient = torch.autograd.grad(loss.sum(), wanted)
-        full = FitParameters(gradient[0], gradient[1], current.texture, gradient[2], current.light)
-        full = full.apply(lambda g: g.detach())
-        parameters, state = adam_step(
-            current.apply(torch.Tensor.detach), full, state, rates=config.learning_rates, scale=1.0, step=step
-        )
+        slope = FitParameters(gradient[0], gradient[1], current.texture, gradient[2], current.light)
+        moved, state = adam_step(current.joined().detach(), slope.joined().detach(), state, rates=rates, step=step)
+        parameters = parameters.split(moved)
         expression = parameters.expression.clamp(0, 1) if blendshapes else parameters.expression
         parameters = parameters._replace(
             identity=mean_over_groups(parameters.identity, inputs.group, weight), expression=expression

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ops.geometry.constants import constant_like
+
 CAMERA_SIZE = 8
 NEAR_MM = 10.0
 FAR_MM = 20_000.0
@@ -68,7 +70,7 @@ def project_points(camera: Camera, points_mm: Float[Tensor, "*batch point 3"]) -
     """
     viewed = view_points(camera, points_mm)
     depth = (-viewed[..., 2:]).clamp_min(NEAR_MM)
-    flipped = viewed[..., :2] * viewed.new_tensor((1.0, -1.0))
+    flipped = viewed[..., :2] * constant_like((1.0, -1.0), viewed)
     return 0.5 + camera.focal[..., None, None] * flipped / depth
 
 

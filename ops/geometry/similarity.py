@@ -44,6 +44,25 @@ def fit_similarity(
     return Similarity(rotation, translation, scale)
 
 
+def fit_similarity_2d(
+    source: Float[Tensor, "*batch point 2"], target: Float[Tensor, "*batch point 2"], *, with_scale: bool
+) -> Similarity:
+    """`fit_similarity` in the plane, in closed form: a GPU is neither waited for nor asked for singular values.
+
+    As nothing is looked at, points that coincide give NaN instead of an error.
+    """
+    source_mean, target_mean = source.mean(-2), target.mean(-2)
+    a, b = source - source_mean.unsqueeze(-2), target - target_mean.unsqueeze(-2)
+    along = (a * b).sum((-2, -1))
+    across = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(-1)
+    length = torch.hypot(along, across)
+    cos, sin = along / length, across / length
+    rotation = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)
+    scale = length / a.square().sum((-2, -1)) if with_scale else torch.ones_like(length)
+    translation = target_mean - scale.unsqueeze(-1) * (rotation @ source_mean.unsqueeze(-1)).squeeze(-1)
+    return Similarity(rotation, translation, scale)
+
+
 def transform_points(
     similarity: Similarity, points: Float[Tensor, "*batch point dim"]
 ) -> Float[Tensor, "*batch point dim"]:

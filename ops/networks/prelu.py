@@ -29,6 +29,9 @@ def channel_prelu(x: Float[Tensor, "*shape"], slope: Float[Tensor, "*slope"]) ->
 
     The slope broadcasts to x from the right, as in ONNX; one slope a channel (shape `channel 1 1`) is the fast case.
     """
-    if x.ndim == 4 and slope.shape == (x.shape[1], 1, 1) and not slope.requires_grad:
-        return _ChannelPrelu.apply(x, slope)
+    if x.ndim == 4 and slope.shape == (x.shape[1], 1, 1):
+        if x.device.type == "cuda":
+            return functional.prelu(x, slope.flatten())
+        if not slope.requires_grad:
+            return _ChannelPrelu.apply(x, slope)
     return torch.where(x > 0, x, slope * x)

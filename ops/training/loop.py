@@ -62,7 +62,8 @@ def run_training(
     optimiser = torch.optim.AdamW(network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay)
     step, spent = 0, 0.0
     if resume and checkpoint.is_file():
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        device = next(network.parameters()).device
+        state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = int(state["step"]), float(state["spent_s"])

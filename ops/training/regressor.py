@@ -192,8 +192,7 @@ class RegressorTraining(nn.Module):
     def objective(self, answer: FitParameters, batch: SampleBatch, step: int) -> Float[Tensor, " sample"]:
         """The objective of the fit at the answer."""
         objective = Objective(self.models, fit_input(batch, step), self.config.fit)
-        everyone = torch.arange(len(batch.seeds), device=batch.images.device)
-        return objective(answer, everyone, 0).total(self.config.fit)
+        return objective(answer, objective.everyone(), 0).total(self.config.fit)
 
 
 def disturbed(batch: SampleBatch, step: int, mirror: Mirror | None) -> DisplacedBatch:
@@ -301,12 +300,12 @@ def score_regressor(training: RegressorTraining, samples: SampleSet, positions: 
         batch = samples.batch([position]).to(device)
         answer = constrain(regress(training.models, batch.images, batch.landmarks), training.models)
         objective = Objective(training.models, fit_input(batch, 0), training.config.fit)
-        everyone = torch.zeros(1, dtype=torch.int64, device=device)
-        rendered = objective.render_first(answer, everyone)
+        targets = objective.everyone()
+        rendered = objective.render_first(answer, targets)
         share = _measured(batch.identity - answer.identity, training.metric.identity)
         error = losses.landmark_error(rendered.landmarks_px, batch.landmarks * CROP_PX)
-        similarity = objective.similarity(everyone, rendered.composite)
-        total = objective.compare(rendered, answer, everyone, 0).total(training.config.fit)
+        similarity = objective.similarity(targets, rendered.composite)
+        total = objective.compare(rendered, answer, targets, 0).total(training.config.fit)
         columns.append((float(share), float(error), float(similarity), float(total)))
     share, error, similarity, total = np.array(columns).T
     return RegressorScore(len(columns), float(np.sqrt(share.mean())), error.mean(), similarity.mean(), total.mean())

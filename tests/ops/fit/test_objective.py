@@ -12,7 +12,6 @@ from ops.fit.stage_one import fit_stage_one
 from ops.networks.recognition import Recognition
 
 Photographs = Callable[..., Any]
-IMAGES = torch.tensor([0])
 
 
 def without(*terms: str) -> FitConfig:
@@ -22,7 +21,7 @@ def without(*terms: str) -> FitConfig:
 
 def loss_and_gradient(objective: Objective, parameters: FitParameters) -> tuple[Tensor, list[Tensor]]:
     leaves = parameters.apply(lambda v: v.clone().requires_grad_())
-    loss = objective(leaves, IMAGES, 1).total(objective.config)
+    loss = objective(leaves, objective.everyone(), 1).total(objective.config)
     return loss.detach(), list(torch.autograd.grad(loss.sum(), list(leaves), materialize_grads=True))
 
 
@@ -35,7 +34,7 @@ def test_a_term_left_out_is_not_in_the_loss_and_its_value_is_unknown(
     )
     with torch.no_grad():
         parameters = fit_stage_one(models, inputs, full.config)[0]
-        every, some = (objective(parameters, IMAGES, 1) for objective in (full, ablated))
+        every, some = (objective(parameters, objective.everyone(), 1) for objective in (full, ablated))
     weights = full.config.weights
     rest = weights.content * every.content + weights.pixel * every.pixel + every.identity_second * 2.0
     torch.testing.assert_close(some.total(ablated.config), every.total(full.config) - rest)
@@ -61,7 +60,7 @@ def test_recognition_is_asked_for_nothing_that_does_not_count(models: FitModels,
         with torch.no_grad():
             parameters = fit_stage_one(watched, inputs, objective.config)[0]
             shown.clear()
-            objective(parameters, IMAGES, 1)
+            objective(parameters, objective.everyone(), 1)
         assert sum(shown) == expected, terms
 
 

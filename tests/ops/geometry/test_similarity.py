@@ -7,6 +7,7 @@ from ops.geometry.similarity import (
     Similarity,
     compose_similarities,
     fit_similarity,
+    fit_similarity_2d,
     invert_similarity,
     transform_points,
 )
@@ -55,3 +56,12 @@ def test_works_in_the_plane(rng: torch.Generator) -> None:
 def test_degenerate_points_are_refused(points: torch.Tensor, words: str) -> None:
     with pytest.raises(DegeneratePointsError, match=words):
         fit_similarity(points, points, with_scale=True)
+
+
+@pytest.mark.parametrize("with_scale", [True, False])
+def test_in_the_plane_the_closed_form_agrees(rng: torch.Generator, with_scale: bool) -> None:
+    source, target = torch.randn(2, 4, 6, 2, generator=rng, dtype=torch.float64)
+    found = fit_similarity_2d(source, target, with_scale=with_scale)
+    expected = fit_similarity(source, target, with_scale=with_scale)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

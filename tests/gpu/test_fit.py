@@ -1,0 +1,92 @@
+"""A whole fit on the pretended device: the CPU's result, and what an iteration costs."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset, render_fit
+from ops.fit.stage_two import StageTwo
+from ops.weights.bundle import ModelBundle
+from pipeline.stages.models import load_fit_models
+from tests.gpu.conftest import SIDE
+from tests.support.pretended_cuda import PretendedCuda, to_cuda
+
+TOLERANCES = {"identity": 5e-3, "texture": 5e-3, "expression": 5e-3, "camera": 0.1, "light": 5.0, "loss_total": 1e-2}
+"""Of what three steps reach on the two devices; millimetres for camera and light."""
+
+
+KERNELS_AN_ITERATION = 1000
+"""Of the embedded models under the default preset, whatever the batch."""
+MEGABYTES_AN_IMAGE = 180.0
+"""Of images of 96 pixels a side."""
+
+
+def three_steps(method: str) -> FitConfig:
+    base = preset("default").by(method)  # type: ignore[arg-type]
+    return dataclasses.replace(base, steps=3, landmark_steps=3, views=2, render_px=SIDE)
+
+
+def assert_close(found: FitResult, expected: FitResult) -> None:
+    for name, tolerance in TOLERANCES.items():
+        torch.testing.assert_close(
+            getattr(found, name), getattr(expected, name), atol=tolerance, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    assert not found.diverged.any()
+
+
+@pytest.fixture(scope="module", params=["ganfit", "ganfit++"])
+def on_the_cpu(models: FitModels, inputs: FitInput, request: pytest.FixtureRequest) -> tuple[FitConfig, FitResult]:
+    config = three_steps(request.param)
+    return config, fit_faces(models, inputs, config)
+
+
+def test_three_steps_end_where_the_cpu_ends_without_waiting(
+    on_the_cpu: tuple[FitConfig, FitResult],
+    inputs: FitInput,
+    embedded: ModelBundle,
+    cuda: PretendedCuda,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, expected = on_the_cpu
+    costs: list[tuple[int, dict[str, int], float]] = []
+    step_of = StageTwo._step
+
+    def counted(stage: StageTwo, *arguments: Any) -> Any:
+        cuda.reset()
+        state = step_of(stage, *arguments)
+        costs.append((sum(cuda.kernels.values()), dict(cuda.waits), cuda.bytes / len(inputs.images) / 1e6))
+        return state
+
+    monkeypatch.setattr(StageTwo, "_step", counted)
+    models = load_fit_models.__wrapped__(embedded, "cuda")
+    found = fit_faces(models, to_cuda(inputs), config)
+    assert_close(found, expected)
+    kernels, waits, megabytes = costs[-1]
+    assert waits == {}
+    assert kernels <= KERNELS_AN_ITERATION
+    assert megabytes <= MEGABYTES_AN_IMAGE
+    assert render_fit(models, to_cuda(inputs), found, SIDE).render.device.type == "cpu"
+
+
+def test_between_reviews_finished_people_stay_as_they_are(
+    models: FitModels, inputs: FitInput, embedded: ModelBundle
+) -> None:
+    """Early stopping ends every image at the CPU's iteration, though a GPU lets go of it later."""
+    config = dataclasses.replace(
+        preset("default"),
+        steps=5,
+        landmark_steps=2,
+        views=1,
+        render_px=SIDE,
+        second_render=False,
+        early_stop_window=2,
+        early_stop_tolerance=0.9,
+    )
+    expected = fit_faces(models, inputs, config)
+    with PretendedCuda():
+        found = fit_faces(load_fit_models.__wrapped__(embedded, "cuda"), to_cuda(inputs), config)
+    assert max(expected.iterations.tolist()) < 5
+    assert found.iterations.tolist() == expected.iterations.tolist()
+    assert_close(found, expected)
