@@ -24,6 +24,7 @@ GROUPS = {
         "ablation": "what each term of the objective is worth on your photos",
         "demo": "film people who do not exist, reconstruct them, compare with the truth",
     },
+    "GPU": {"check-gpu": "whether this machine's GPU computes what the CPU does, and how fast"},
     "Models": {
         "fetch": "get the model files of a bundle from their public addresses or a mirror",
         "assets": "list, verify or fetch model files, with their licences",

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # Sets up a node of a Ray cluster: system libraries, a virtual environment with the tested versions of everything this
-# project needs and, where there is an NVIDIA card, nvdiffrast built for that card. Safe to repeat.
+# project needs and, where there is an NVIDIA card, what renders on it. Safe to repeat.
 #
 # Usage: cluster_node.sh VENV [PACKAGE...]     further packages are installed besides, such as boto3
 #   MODELS_FROM=s3://BUCKET/models             copy the model files from there into $GANFIT_MODELS
-#   CARDS=8.6                                  compute capabilities to build for; default: those of the cards here
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=$1
@@ -21,21 +20,12 @@ pip setuptools torch
 pip "$root" "$@"
 
 if nvidia-smi >/dev/null 2>&1; then
-    cards=${CARDS:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | sort -u | paste -sd ';')}
     cuda=$("$venv/bin/python" -c 'import torch; print(torch.version.cuda or "")')
     if [ -z "$cuda" ]; then
         echo "There is an NVIDIA card, but torch was installed without CUDA: check pip's index" >&2
         exit 1
     fi
-    if ! "$venv/bin/python" -c "import nvdiffrast.torch" 2>/dev/null; then
-        if [ ! -x "/usr/local/cuda-$cuda/bin/nvcc" ]; then
-            # NVIDIA's apt repository, which the deep learning images of AWS and Google have.
-            as_root apt-get update -qq
-            as_root apt-get install -y -qq "cuda-minimal-build-${cuda/./-}" >/dev/null
-        fi
-        pip ninja wheel
-        CUDA_HOME="/usr/local/cuda-$cuda" TORCH_CUDA_ARCH_LIST="$cards" pip --no-build-isolation "$root[gpu]"
-    fi
+    pip "$root[gpu]"
 fi
 
 if [ -n "${MODELS_FROM:-}" ]; then

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ops.errors import ConfigurationError, OutputError
-from pipeline.cluster.session import ClusterConfig, Pools, check_fits, cluster_pools
+from pipeline.cluster.session import ClusterConfig, Pools, check_fits, check_gpu, cluster_pools
 from pipeline.run.history import Pace
 from pipeline.run.shards import ShardSummary
 from pipeline.run.summary import count_ok, duration_text
@@ -62,6 +62,7 @@ def make_shards(
     total = len(pending())
     while shards := pending():
         pools = cluster_pools(config, ray, shards=len(shards), say=say)
+        check_gpu(ray, pools)
         say(f"{pools.fit.workers} fit workers on {pools.device}, {pools.fit.threads} threads each")
         pace.workers = max(pace.workers, pools.fit.workers)
         pace.hosts = sorted({*pace.hosts, *(node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"])})

@@ -16,11 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ops.errors import ConfigurationError
+from ops.render.probe import gpu_problem
+from ops.render.rasterize import RasterizerName
 from pipeline.cluster.last_words import last_words
 from pipeline.stages.stage import Placement
 from pipeline.storage.submitted_job import in_submitted_job
 
+GPU_BATCH = 32
+"""Images that a GPU fits together, and so the images of a shard: a batch never goes beyond one."""
+CPU_BATCH, CPU_SHARD = 8, 16
+"""The same on the CPU, where a batch gains nothing and small shards spread better."""
+PREPARE_WORKERS_PER_GPU = 4
+"""Detecting and aligning takes 0.1 CPU seconds per face; a fit on a GPU is meant to take less."""
 PREPARE_CPUS = 0.5
 """Logical CPUs of a worker that reads, detects and aligns: it waits for the fit most of the time."""
 LEAST_FIT_CPUS = 0.25
@@ -44,9 +54,11 @@ class ClusterConfig:
     fit_workers: int | None = None
     """Worker processes that fit; default: one a GPU, or one a CPU core."""
     prepare_workers: int | None = None
-    """Worker processes that read, detect and align; default: one a GPU, or one for eight that fit on the CPU."""
+    """Worker processes that read, detect and align; default: four per GPU, or one for eight that fit on the CPU."""
     fit_batch: int | None = None
-    """Images fitted together; default: 32 on a GPU, 8 on the CPU."""
+    """Images fitted together, at most those of a shard; default: 32 on a GPU, 8 on the CPU."""
+    rasterizer: RasterizerName = "warp"
+    """What draws on GPUs: warp, or nvdiffrast where it is installed."""
     stall_timeout_s: float = 21_600.0
     """A run in which no shard moves for so long is ended."""
     dashboard: bool = False
@@ -71,16 +83,30 @@ class Pools:
     fit: Placement
     device: str
     fit_batch: int
+    rasterizer: RasterizerName = "warp"
+
+
+def default_shard_size(config: ClusterConfig) -> int:
+    """Images of a shard: on GPUs as many as they fit together.
+
+    Whether there are GPUs is known of this machine; of a cluster to join they are expected.
+    """
+    joins = bool(config.address or os.environ.get("RAY_ADDRESS"))
+    gpus = config.num_gpus if config.num_gpus is not None else int(joins or torch.cuda.is_available())
+    return max(CPU_SHARD, config.fit_batch or GPU_BATCH) if gpus else CPU_SHARD
 
 
 def plan_pools(config: ClusterConfig, *, cpus: float, gpus: int, memory_bytes: float, shards: int) -> Pools:
     """Sizes for so many CPUs, GPUs, bytes of memory and shards to do; by default they fill what there is."""
     use_gpus = gpus if config.num_gpus is None else config.num_gpus
+    if use_gpus and config.fit_workers is not None:
+        use_gpus = min(use_gpus, config.fit_workers)
     whole = max(1, int(cpus))
     default = use_gpus or max(1, min(whole, shards, int(memory_bytes // BYTES_A_WORKER)))
     workers = config.fit_workers or default
     spare = int((cpus - workers * LEAST_FIT_CPUS) / PREPARE_CPUS)
-    prepare = config.prepare_workers or max(1, min(workers, spare) if use_gpus else workers // 8)
+    wanted = min(PREPARE_WORKERS_PER_GPU * use_gpus, spare) if use_gpus else workers // 8
+    prepare = config.prepare_workers or max(1, wanted)
     share = (cpus - prepare * PREPARE_CPUS) / workers
     return Pools(
         prepare=Placement(workers=prepare, cpus=PREPARE_CPUS),
@@ -88,10 +114,12 @@ def plan_pools(config: ClusterConfig, *, cpus: float, gpus: int, memory_bytes: f
             workers=workers,
             cpus=max(LEAST_FIT_CPUS, min(share, 1.0)) if use_gpus else max(LEAST_FIT_CPUS, share),
             threads=max(1, whole // workers),
-            gpus=use_gpus / workers,
+            # Ray takes whole GPUs or an equal part of one.
+            gpus=1 / math.ceil(workers / use_gpus) if use_gpus else 0.0,
         ),
         device="cuda" if use_gpus else "cpu",
-        fit_batch=config.fit_batch or (32 if use_gpus else 8),
+        fit_batch=config.fit_batch or (GPU_BATCH if use_gpus else CPU_BATCH),
+        rasterizer=config.rasterizer,
     )
 
 
@@ -133,6 +161,23 @@ def cluster_pools(config: ClusterConfig, ray: Any, *, shards: int, say: Callable
     pools = _pools_now(config, ray, shards)
     check_fits((pools.prepare, pools.fit), ray.cluster_resources())
     return pools
+
+
+def check_gpu(ray: Any, pools: Pools) -> None:
+    """Render one picture on a fit worker's GPU before any work.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+    """
+    if pools.device != "cuda":
+        return
+    probe = ray.remote(num_gpus=pools.fit.gpus, num_cpus=pools.fit.cpus, max_retries=0)(gpu_problem)
+    try:
+        problem: str | None = ray.get(probe.remote(pools.rasterizer))
+    except ray.exceptions.RayError as error:
+        problem = f"the process that tried the GPU ended: {error}"
+    if problem is not None:
+        raise ConfigurationError(f"{problem}; --num-gpus 0 computes on the CPU")
 
 
 def _pools_now(config: ClusterConfig, ray: Any, shards: int) -> Pools:

@@ -29,12 +29,17 @@ PLANNED_IDENTITIES = pa.schema(
 """The persons of a plan, in the order of their items; `images` counts those that are used, sampled frames included."""
 
 
+SHARD_SIZE = 16
+"""Images of a shard where nothing else is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig:
     """How the input is divided."""
 
-    shard_size: int = 16
-    """Images (sampled frames included) a shard; a person is never divided, so a shard may have more."""
+    shard_size: int | None = None
+    """Images (sampled frames included) of a shard; a person is never divided, so a shard may have more.
+    Default: as many as a GPU fits together, 16 on the CPU."""
     frames: int = 5
     """Frames drawn uniformly from every clip."""
     max_images: int = 64
@@ -43,7 +48,8 @@ class PlanConfig:
     """Use the first so many persons only."""
 
     def __post_init__(self) -> None:
-        if min(self.shard_size, self.frames, self.max_images) < 1 or (self.limit is not None and self.limit < 1):
+        counts = (self.shard_size, self.frames, self.max_images, self.limit)
+        if any(count is not None and count < 1 for count in counts):
             raise ConfigurationError(
                 "expected shard_size, frames, max_images and limit of at least 1, got "
                 f"{self.shard_size}, {self.frames}, {self.max_images} and {self.limit}"
@@ -148,7 +154,7 @@ def plan_shards(
     first[starts] = True
     surplus = (within > config.max_images) & ~first
     used = np.add.reduceat(np.where(surplus, 0, images), starts) if len(starts) else starts
-    shards = first_shard + _filled(used, config.shard_size)
+    shards = first_shard + _filled(used, config.shard_size or SHARD_SIZE)
     identities = pa.table(
         [names.take(pa.array(person_of[starts])), pa.array(shards), pa.array(counts), pa.array(used)],
         names=PLANNED_IDENTITIES.names,

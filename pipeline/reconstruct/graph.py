@@ -50,7 +50,14 @@ def commit_stages(
     fingerprint: str,
 ) -> Stage:
     """From aligned crops to a committed shard, in one worker: what is fitted is stored before it is reported."""
-    fit = FitFaces(bundle=bundle, config=config.fit, sizes=sizes, device=pools.device, batch_images=pools.fit_batch)
+    fit = FitFaces(
+        bundle=bundle,
+        config=config.fit,
+        sizes=sizes,
+        device=pools.device,
+        batch_images=pools.fit_batch,
+        rasterizer=pools.rasterizer,
+    )
     write = WriteShard(
         store=store,
         bundle=bundle,

@@ -9,7 +9,7 @@ from typing import Any
 from ops.errors import OutputError
 from ops.weights.bundle import ModelBundle, load_shape
 from pipeline.cluster.execution import make_shards
-from pipeline.cluster.session import Pools, ray_session
+from pipeline.cluster.session import Pools, default_shard_size, ray_session
 from pipeline.gallery.report import ReportContent, write_report
 from pipeline.input.listing import Listing
 from pipeline.input.planner import Plan, plan_shards
@@ -136,7 +136,7 @@ def plan_new(config: ReconstructConfig, listing: Listing, plans: PlanStore) -> P
     """
     return plan_shards(
         listing.items,
-        config.plan,
+        dataclasses.replace(config.plan, shard_size=config.plan.shard_size or default_shard_size(config.cluster)),
         plans.known() if plans.generations else None,
         first_shard=plans.next_shard,
         since_ns=None if config.since is None else int(config.since.timestamp() * 1e9),

@@ -12,6 +12,7 @@ from ops.face.signal import shows_something
 from ops.files.photo import decode_png, encode_png
 from ops.fit import FitConfig, FitInput, FitModels
 from ops.reconstruction.fitting import LOSS_NAMES, AlignedFace, FittedFace, batches, fit_people, pack_faces
+from ops.render.rasterize import RasterizerName
 from ops.weights.bundle import ModelBundle
 from pipeline.stages.models import load_fit_models
 from pipeline.stages.stage import naming
@@ -28,6 +29,8 @@ class FitFaces:
     device: str
     batch_images: int
     """Images fitted together; a person is never divided, so a batch may have more."""
+    rasterizer: RasterizerName = "warp"
+    """What draws where the device is a GPU."""
 
     @property
     def inputs(self) -> pa.Schema:
@@ -41,7 +44,7 @@ class FitFaces:
 
     def load(self) -> FitModels:
         """All models, on the device."""
-        return load_fit_models(self.bundle, self.device)
+        return replace(load_fit_models(self.bundle, self.device), rasterizer=self.rasterizer)
 
     def __call__(self, loaded: FitModels, table: pa.Table) -> pa.Table:
         """Fit every person of a block."""

@@ -14,10 +14,14 @@ import pytest
 from ops.errors import ConfigurationError
 from pipeline.cluster.session import (
     BYTES_A_WORKER,
+    CPU_SHARD,
+    GPU_BATCH,
     PREPARE_CPUS,
     ClusterConfig,
     check_fits,
+    check_gpu,
     cluster_pools,
+    default_shard_size,
     plan_pools,
     ray_session,
 )
@@ -49,8 +53,40 @@ def test_workers_on_the_cpu_follow_cores_memory_and_shards() -> None:
     assert declared(ClusterConfig(fit_workers=2), cpus=8)[1].threads == 4
 
 
-def test_every_gpu_has_its_own_worker_that_prepares_where_cpus_allow() -> None:
-    assert [declared(ClusterConfig(), cpus=cpus, gpus=8)[0].workers for cpus in (64, 5, 1)] == [8, 6, 1]
+def test_every_gpu_has_four_workers_that_prepare_where_cpus_allow() -> None:
+    assert [declared(ClusterConfig(), cpus=cpus, gpus=8)[0].workers for cpus in (64, 5, 1)] == [32, 6, 1]
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "share"), [(3, 4, 1.0), (1, 2, 1.0), (4, 4, 1.0), (3, 2, 0.5), (8, 2, 0.25)]
+)
+def test_a_worker_has_a_whole_gpu_or_an_equal_part_of_one(workers: int, gpus: int, share: float) -> None:
+    prepare, fit, device = declared(ClusterConfig(fit_workers=workers), cpus=16, gpus=gpus)
+    assert (fit.workers, fit.gpus, device) == (workers, share, "cuda")
+    check_fits((prepare, fit), {"CPU": 16, "GPU": gpus})
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"num_gpus": 0}, CPU_SHARD),
+        ({"num_gpus": 2}, GPU_BATCH),
+        ({"num_gpus": 2, "fit_batch": 48}, 48),
+        ({"address": "auto"}, GPU_BATCH),
+        ({"num_gpus": 0, "fit_batch": 48}, CPU_SHARD),
+    ],
+)
+def test_a_shard_holds_what_a_gpu_fits_together(settings: dict[str, Any], size: int) -> None:
+    assert default_shard_size(ClusterConfig(**settings)) == size
+
+
+@pytest.mark.ray
+def test_an_unusable_gpu_is_found_before_any_work(local_ray: Any) -> None:
+    """The local Ray has no GPU, so the probe is given a part of none: what it says is what a worker would say."""
+    pools = plan_pools(ClusterConfig(), cpus=2, gpus=1, memory_bytes=PLENTY, shards=1)
+    without = dataclasses.replace(pools, fit=dataclasses.replace(pools.fit, gpus=0))
+    with pytest.raises(ConfigurationError, match=r"sees no GPU .* install its CUDA build .* --num-gpus 0"):
+        check_gpu(local_ray, without)
 
 
 def test_no_gpu_is_used_on_request() -> None:
