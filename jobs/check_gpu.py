@@ -14,7 +14,7 @@ from typing import get_args
 
 from jsonargparse import Namespace
 
-from jobs.command import BAD_INPUT, MODEL_DIR_HELP, OK, Command, CommandParser
+from jobs.cli.command import BAD_INPUT, MODEL_DIR_HELP, OK, Command, CommandParser
 from ops.render.rasterize import RasterizerName
 from ops.weights.bundle import resolve_bundle
 from pipeline.studies.gpu_check import FACES, CheckLine, check_gpu, time_iterations
