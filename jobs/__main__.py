@@ -31,6 +31,7 @@ GROUPS = {
         "import-model": "convert a morphable model you have a licence for",
         "import-texture": "convert a Progressive GAN pickle (TBGAN) into a texture model",
         "make-texture": "paint the PCA texture of a shape model with other settings",
+        "calibrate": "where a landmark network's points lie on a shape model, from photos",
         "estimate-prior": "prior of camera and light from 300W-LP / 300W-3D files",
         "train-texture-gan": "train a texture generator on UV maps",
         "train-regressor": "train a bundle's FastGANFit regressor",
@@ -44,7 +45,9 @@ GROUPS = {
         "make-synthetic": "data sets of people who do not exist, with the truth",
     },
 }
-"""Every command with one line about it. `python -m jobs.NAME`, with underscores, runs the same code."""
+"""Every command with one line about it. `python -m jobs.NAME`, with underscores, runs those of no sub-folder too."""
+ROOMS = {"calibrate": "learning."}
+"""The sub-folder of a command that does not lie in jobs itself."""
 COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -71,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command(name: str) -> "Command":
     """The command of a name as in `COMMANDS`; imports its module."""
-    return import_module(f"jobs.{name.replace('-', '_')}").main
+    module = name.replace("-", "_")
+    return import_module(f"jobs.{ROOMS.get(name, '')}{module}").main
 
 
 def _help() -> str:

@@ -28,7 +28,7 @@ from ops.errors import ConfigurationError
 
 def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
-    add("--input", type=Path, action="append", default=[], help="a data set or a run of ganfit reconstruct; repeatable")
+    add("--input", type=str, action="append", help="a data set or a run of ganfit reconstruct; repeatable")
     add("--portraits", type=int, default=0, help="people of the face world to photograph (default: none)")
     add("--first-person", type=int, default=0, help="number of the first of these people")
     add("--start-from", type=Path, help="a regressor.safetensors of the same layout, for what it makes of pictures")
@@ -48,7 +48,8 @@ def _declare(parser: CommandParser) -> None:
 
 
 def _train(options: Namespace) -> None:
-    if not options.input and not options.portraits:
+    inputs = [Path(each) for each in options.input or ()]
+    if not inputs and not options.portraits:
         raise ConfigurationError("expected faces to learn from: give --input or --portraits")
     if not 0 <= options.start_share <= 1 or min(options.steps, options.batch, options.checkpoint_every) < 1:
         raise ConfigurationError("expected --start-share in [0, 1], and --steps, --batch and --checkpoint-every >= 1")
@@ -71,7 +72,7 @@ def _train(options: Namespace) -> None:
     people = range(options.first_person, options.first_person + options.portraits)
     if not 0 <= people.start <= people.stop <= FIRST_TESTED:
         raise ConfigurationError(f"expected --first-person and --portraits to name people from 0 to {FIRST_TESTED}")
-    absent = [str(path) for path in options.input if not path.exists()]
+    absent = [str(path) for path in inputs if not path.exists()]
     if absent:
         raise ConfigurationError(f"expected data sets or runs at {', '.join(absent)}, found nothing there")
     if options.start_from and not options.start_from.is_file():
@@ -89,12 +90,12 @@ def _train(options: Namespace) -> None:
         checkpoint_every=options.checkpoint_every,
     )
     decisive = ("input", "portraits", "first_person", "steps", "batch", "learning_rate", "start_share", "seed")
-    settings = {name: getattr(options, name) for name in decisive} | {"input": [str(path) for path in options.input]}
+    settings = {name: getattr(options, name) for name in decisive} | {"input": [str(path) for path in inputs]}
     start_from = options.start_from.absolute() if options.start_from else None
     begun_with = start_from and sha256_of(start_from)
     claim_folder(output, settings | {"start_from": begun_with, "models": trained_with(bundle)})
-    sets = [output / "samples" / f"{number:02d}" for number in range(len(options.input))]
-    for source, folder in zip(options.input, sets, strict=True):
+    sets = [output / "samples" / f"{number:02d}" for number in range(len(inputs))]
+    for source, folder in zip(inputs, sets, strict=True):
         sample_input(source, folder, bundle, cluster, say)
     tested = None
     if options.portraits:

@@ -219,6 +219,6 @@ def test_the_jobs_have_the_options_they_are_given() -> None:
     assert len(found) == 3
     for python, flag, module, *options in found:
         assert (python, flag, module) == ("python", "-m", "jobs.reconstruct")
-        parsed = reconstruct._parse(options)
+        parsed = reconstruct.main.parser().parse_args(options)
         assert parsed.num_gpus == 8
         assert parsed.node_timeout_s == 1800

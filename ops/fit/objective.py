@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ops.face.alignment import ARCFACE_SIDE_PX, resample_window
-from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.landmark_calibration import LandmarkCalibration
+from ops.face.landmark_points import LandmarkSurface, choose_landmarks, landmark_surface
 from ops.face.morphable_model import MorphableModel
 from ops.face.prior import CameraLightPrior
 from ops.files.photo import LUMA
@@ -58,9 +59,16 @@ class FitModels:
     """A second network, never optimised, only reported."""
     regressor: Regressor | None = None
     """Answers all parameters at once, see `ops.fit.regression`."""
+    calibration: LandmarkCalibration | None = None
+    """Where the landmarks lie on the shape and how they scatter; None: at its own vertices."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
     rasterizer: RasterizerName = "warp"
     """What draws where the device is a GPU."""
+
+    @property
+    def landmark_surface(self) -> LandmarkSurface:
+        """Where the landmarks lie on the shape."""
+        return landmark_surface(self.shape) if self.calibration is None else self.calibration.surface
 
 
 class FitInput(NamedTuple):
@@ -139,7 +147,7 @@ class Objective:
         self.config = config
         shape = models.shape
         self.topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
-        self.landmark_vertices = landmark_vertices(shape)
+        self.landmark_surface = models.landmark_surface
         self.terms = config.terms()
         views = make_views(config.views if self.terms & SEEN_IN_VIEWS else 1, config.render_px)
         self.views = [View(*(m.to(models.device) for m in view)) for view in views]
@@ -222,7 +230,7 @@ class Objective:
         side = self.config.render_px
         light, rasterizer = to_light(parameters.light), self.models.rasterizer
         first = render(self.topology, vertices, texture, camera, light, side, rasterizer=rasterizer)
-        points = choose_landmarks(vertices[:, self.landmark_vertices], camera)
+        points = choose_landmarks(self.landmark_surface.points_mm(vertices), camera)
         developed = composite = self._developed(first.image, targets)
         if self.config.composite:
             alpha = (targets.skin * first.mask).unsqueeze(1)
@@ -235,7 +243,7 @@ class Objective:
         assert targets.draws is not None
         camera, light, expression = at_step(targets.draws, step)
         vertices = self.models.shape.vertices_mm(parameters.identity, expression)
-        affine = alignment_of(vertices[:, self.landmark_vertices].detach(), camera)
+        affine = alignment_of(self.landmark_surface.points_mm(vertices.detach()), camera)
         second = render(
             self.topology,
             vertices,

@@ -104,7 +104,7 @@ def believed_landmarks(models: FitModels, inputs: FitInput, answer: FitParameter
     side = inputs.images.shape[-1]
     regressor = models.regressor
     scattered = regressor.rest(regressor.centred(inputs.landmarks_px / side)) > UNBELIEVABLE * regressor.usual_rest
-    points = models.shape.at_vertices(landmark_vertices(models.shape))
+    points = models.landmark_surface.of(models.shape)
     believed = inputs.landmarks_px.clone()
     for image in torch.nonzero(scattered).squeeze(1).split(1):
         camera = to_camera(answer.camera[image])

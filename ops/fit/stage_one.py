@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.landmark_points import choose_landmarks
 from ops.fit.adam import adam_init, adam_step, step_sizes
 from ops.fit.config import FitConfig
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
@@ -49,11 +49,12 @@ def _each_person_alone(
     """
     _, group = persons.unique(return_inverse=True)
     if landmarks.device.type != "cpu":
-        return fit_landmarks(models.shape, landmarks, group, steps=steps)
+        return fit_landmarks(models.shape, landmarks, group, steps=steps, calibration=models.calibration)
     fitted: LandmarkFit | None = None
     for person in range(int(group.max()) + 1):
         images = torch.nonzero(group == person).squeeze(1)
-        found = fit_landmarks(models.shape, landmarks[images], torch.zeros_like(images), steps=steps)
+        alone = torch.zeros_like(images)
+        found = fit_landmarks(models.shape, landmarks[images], alone, steps=steps, calibration=models.calibration)
         if fitted is None:
             fitted = LandmarkFit(*(value.new_zeros(len(group), value.shape[1]) for value in found))
         for rows, new in zip(fitted, found, strict=True):
@@ -66,7 +67,7 @@ def _landmarks_by_adam(
     models: FitModels, normalised: Float[Tensor, "image 68 2"], inputs: FitInput, config: FitConfig
 ) -> LandmarkFit:
     """Stage one as published: the landmark loss alone, by Adam, from the mean face."""
-    start = fit_landmarks(models.shape, normalised, inputs.group, steps=0)
+    start = fit_landmarks(models.shape, normalised, inputs.group, steps=0, calibration=models.calibration)
     count = normalised.shape[0]
     parameters = FitParameters(
         identity=start.identity.float(),
@@ -75,7 +76,7 @@ def _landmarks_by_adam(
         camera=start.camera.float(),
         light=normalised.new_zeros(count, 0).float(),
     )
-    points = models.shape.at_vertices(landmark_vertices(models.shape))
+    points = models.landmark_surface.of(models.shape)
     state, rates = adam_init(parameters.joined()), step_sizes(config.learning_rates, parameters).float()
     weight = torch.ones(count, device=normalised.device)
     blendshapes = models.shape.metadata.expression_kind == "blendshape"

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ops.fit import FitConfig, FitInput, FitLosses, FitModels, fit_faces, render_fit
+from ops.fit.uncertainty import shape_std_mm
 
 LOSS_NAMES: tuple[str, ...] = FitLosses._fields
 """Names of the terms of the objective."""
@@ -45,6 +46,8 @@ class FittedFace(NamedTuple):
     diverged: bool
     """The fit stopped being finite: the other values mean nothing."""
     fit_seconds: float
+    shape_std_mm: float | None
+    """Standard deviation of the person's shape given the landmarks, see `ops.fit.uncertainty`."""
     render_rgba: UInt8[np.ndarray, "side side 4"]
     """The face as fitted, in the crop's frame; opaque where it covers the crop."""
     shape_rgb: UInt8[np.ndarray, "side side 3"]
@@ -92,6 +95,7 @@ def fit_people(models: FitModels, inputs: FitInput, config: FitConfig) -> list[F
     """
     result = fit_faces(models, inputs, config)
     preview = render_fit(models, inputs, result, config.render_px)
+    spread = shape_std_mm(models, inputs, result)
     textures = [to_bytes(texture) for texture in preview.texture]
     return [
         FittedFace(
@@ -108,6 +112,7 @@ def fit_people(models: FitModels, inputs: FitInput, config: FitConfig) -> list[F
             iterations=int(result.iterations[image]),
             diverged=bool(result.diverged[image]),
             fit_seconds=float(result.seconds[group]),
+            shape_std_mm=_number(spread[group]),
             render_rgba=to_bytes(preview.render[image], preview.mask[image]),
             shape_rgb=to_bytes(preview.shape_only[image]),
             texture_rgb=textures[group],

@@ -12,6 +12,7 @@ A bundle is a YAML file. Each role says which kind of model it is and where the 
     prior:       {kind: default}    # optional
     judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised: another file
     regressor:   {kind: fastganfit, path: r.safetensors, sha256: ef01...}   # optional; trained with these very models
+    calibration: {kind: ganfit, path: c.safetensors, sha256: 0a1b...}   # optional; of these landmarks on this shape
     people: {same_person: 0.35, cluster: 0.48}   # optional: cosines of the recognition network, see `PeopleThresholds`
 
 `path` is relative to the YAML file, or a URI such as s3://bucket/file; `known` names a file of the registry in the
@@ -29,6 +30,7 @@ from ops.errors import ConfigurationError, MissingModelFileError, ModelFileError
 from ops.weights.bundle_facts import bundle_line
 from ops.weights.bundle_file import built_in_bundles, find_bundle, read_bundle
 from ops.weights.models import (
+    CALIBRATIONS,
     DETECTORS,
     LANDMARKS,
     PRIORS,
@@ -38,6 +40,7 @@ from ops.weights.models import (
     TEXTURES,
     Kind,
     ModelRef,
+    load_calibration,
     load_detector,
     load_landmarks,
     load_prior,
@@ -62,6 +65,7 @@ __all__ = [
     "ModelBundle",
     "ModelRef",
     "built_in_bundles",
+    "load_calibration",
     "load_detector",
     "load_landmarks",
     "load_prior",
@@ -81,8 +85,9 @@ _KINDS: Mapping[str, Mapping[str, Kind[Any]]] = {
     "prior": PRIORS,
     "judge": RECOGNITIONS,
     "regressor": REGRESSORS,
+    "calibration": CALIBRATIONS,
 }
-_OPTIONAL_ROLES = ("prior", "judge", "regressor")
+_OPTIONAL_ROLES = ("prior", "judge", "regressor", "calibration")
 _TEXTS = ("name", "what")
 _ENTRY_KEYS = ("kind", "path", "sha256", "known")
 
@@ -116,6 +121,7 @@ class ModelBundle:
     prior: ModelRef
     judge: ModelRef | None
     regressor: ModelRef | None = None
+    calibration: ModelRef | None = None
     about: str = ""
     """A line for the user, see `ops.weights.bundle_facts`."""
     people: PeopleThresholds | None = None

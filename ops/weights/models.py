@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ops.errors import ConfigurationError
+from ops.face.landmark_calibration import LandmarkCalibration, load_landmark_calibration
 from ops.face.morphable_model import MorphableModel, load_morphable_model
 from ops.face.prior import CameraLightPrior
 from ops.face.prior import load_prior as load_json_prior
@@ -212,6 +213,9 @@ PRIORS: Mapping[str, Kind[Callable[[Path | None], CameraLightPrior]]] = {
     "default": Kind(_default_prior, has_file=False),
     "json": Kind(_json_prior),
 }
+CALIBRATIONS: Mapping[str, Kind[Callable[[Path], LandmarkCalibration]]] = {
+    "ganfit": Kind(load_landmark_calibration),
+}
 
 
 def load_shape(ref: ModelRef) -> MorphableModel:
@@ -258,6 +262,17 @@ def load_regressor(ref: ModelRef, context: RegressorContext) -> Regressor:
         ConfigurationError: it was trained with other models.
     """
     return _kind(REGRESSORS, ref).load(_file(ref.file()), context)
+
+
+def load_calibration(ref: ModelRef, shape: MorphableModel) -> LandmarkCalibration:
+    """The calibration of the bundle's landmarks on its shape model, on the CPU.
+
+    Raises:
+        ConfigurationError: it is for another shape model.
+    """
+    calibration = _kind(CALIBRATIONS, ref).load(_file(ref.file()))
+    calibration.check(shape)
+    return calibration
 
 
 def load_prior(ref: ModelRef) -> CameraLightPrior:

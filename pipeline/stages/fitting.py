@@ -111,7 +111,15 @@ def _failure(fit: FittedFace) -> dict[str, Any]:
 
 def _found(fit: FittedFace) -> dict[str, Any]:
     vectors = ("identity", "texture", "expression", "camera", "light")
-    measures = ("identity_similarity", "judge_similarity", "landmark_error", "loss_total", "iterations", "fit_seconds")
+    measures = (
+        "identity_similarity",
+        "judge_similarity",
+        "landmark_error",
+        "loss_total",
+        "iterations",
+        "fit_seconds",
+        "shape_std_mm",
+    )
     return {
         **{name: getattr(fit, name).tolist() for name in vectors},
         **{name: getattr(fit, name) for name in measures},

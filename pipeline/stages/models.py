@@ -5,7 +5,15 @@ from functools import lru_cache
 import torch
 
 from ops.fit import FitModels
-from ops.weights.bundle import ModelBundle, load_prior, load_recognition, load_regressor, load_shape, load_texture
+from ops.weights.bundle import (
+    ModelBundle,
+    load_calibration,
+    load_prior,
+    load_recognition,
+    load_regressor,
+    load_shape,
+    load_texture,
+)
 from ops.weights.models import RegressorContext
 from pipeline.tables.schema import ModelSizes
 
@@ -29,6 +37,7 @@ def load_fit_models(bundle: ModelBundle, device: str) -> FitModels:
         prior=load_prior(bundle.prior),
         judge=load_recognition(bundle.judge, ()).to(target) if bundle.judge else None,
         regressor=load_regressor(bundle.regressor, context).to(target) if bundle.regressor else None,
+        calibration=load_calibration(bundle.calibration, shape).to(target) if bundle.calibration else None,
         device=target,
     )
 

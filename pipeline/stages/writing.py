@@ -136,6 +136,7 @@ class WriteShard:
             "texture_path": f"textures/{stem}.png",
             "mesh_path": f"meshes/{stem}.{self.mesh_formats[0]}" if self.mesh_formats else None,
             "fit_seconds": fitted[0]["fit_seconds"],
+            "shape_std_mm": fitted[0]["shape_std_mm"],
         }
         measures = ("identity_similarity", "judge_similarity", "landmark_error")
         person |= {name: _mean(row[name] for row in fitted) for name in measures}

@@ -31,7 +31,7 @@ def test_what_is_stored_comes_back(part: StoredTemplate, tmp_path: Path) -> None
     np.testing.assert_array_equal(found.model_vertices, part.model_vertices)
     (tmp_path / "bad.npz").write_text("no")
     for name in ("bad.npz", "gone.npz"):
-        with pytest.raises(ConfigurationError, match=r"jobs\.register_micc"):
+        with pytest.raises(ConfigurationError, match="ganfit register-micc"):
             load_template(tmp_path / name)
 
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,20 +21,21 @@ print(kernel.double(21))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user to whom nothing belongs")
-def test_kernels_compile_for_a_user_to_whom_nothing_belongs(tmp_path: Path) -> None:
-    (tmp_path / "kernel.py").write_text(
-        "from ops.geometry.compiled import compiled\n"
-        "def double(x):\n    return 2 * x\n"
-        "double = compiled(double, nogil=True)\n"
-    )
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+def test_kernels_compile_for_a_user_to_whom_nothing_belongs() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    ran = subprocess.run(
-        [sys.executable, "-B", "-c", PROGRAM, str(tmp_path)],
-        env=environment | {"PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as name:  # everybody may enter it, unlike pytest's folders
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "kernel.py").write_text(
+            "from ops.geometry.compiled import compiled\n"
+            "def double(x):\n    return 2 * x\n"
+            "double = compiled(double, nogil=True)\n"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-B", "-c", PROGRAM, name],
+            env=environment | {"PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert ran.stdout == "42\n", ran.stderr

@@ -110,5 +110,5 @@ def test_damaged_and_missing_plans_are_reported(root: Storage, album: list[Item]
     root.write(f"{PLANS}/00000/{PLAN_NAME}", b"{}")
     with pytest.raises(OutputError, match=r"damaged plan\.json"):
         read_plans(root)
-    with pytest.raises(OutputError, match=r"run jobs\.reconstruct to its end first"):
+    with pytest.raises(OutputError, match=r"run ganfit reconstruct to its end first"):
         read_current(root)

@@ -24,7 +24,8 @@ FRAME_COLUMNS = [
 ]  # fmt: skip
 IDENTITY_COLUMNS = [
     "identity_id", "status", "reason", "message", "n_images", "n_ok", "identity", "texture", "mesh_path",
-    "texture_path", "identity_similarity", "judge_similarity", "landmark_error", "fit_seconds", "method", "fingerprint",
+    "texture_path", "identity_similarity", "judge_similarity", "landmark_error", "fit_seconds", "shape_std_mm",
+    "method", "fingerprint", "page_path",
 ]  # fmt: skip
 
 

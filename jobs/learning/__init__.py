@@ -1,0 +1,1 @@
+"""Commands that learn from photos what a bundle needs to know of real people."""

@@ -1,0 +1,79 @@
+import dataclasses
+
+import pytest
+import torch
+
+from ops.face.landmark_points import choose_landmarks, landmark_surface
+from ops.face.morphable_model import MorphableModel
+from ops.faceworld.shape import faceworld_model
+from ops.fit.calibration import CalibrationConfig, start_calibration
+from ops.fit.landmark_problem import LandmarkProblem, LandmarkStageConfig, outline_directions
+from ops.geometry.camera import Camera, project_points
+
+
+@pytest.fixture(scope="module")
+def shape() -> MorphableModel:
+    return faceworld_model()
+
+
+@pytest.fixture(scope="module")
+def landmarks(shape: MorphableModel) -> torch.Tensor:
+    points = landmark_surface(shape).points_mm(shape.mean_mm)
+    centre = points.mean(0)
+    eye = centre + torch.tensor(((0.0, 0.0, 1200.0), (300.0, 50.0, 1150.0)))
+    camera = Camera(eye, centre.expand(2, 3), torch.full((2,), 5.0), torch.zeros(2))
+    seen = project_points(camera, choose_landmarks(points.expand(2, -1, 3), camera))
+    return seen + 0.01 * torch.randn(seen.shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_the_jacobian_is_the_derivative_of_the_residuals(
+    shape: MorphableModel, landmarks: torch.Tensor, calibrated: bool
+) -> None:
+    calibration = None
+    if calibrated:
+        start = start_calibration(shape, CalibrationConfig())
+        noise = start.noise + 1e-5
+        calibration = dataclasses.replace(start, noise=noise, expression_mean=start.expression_mean + 0.2)
+    config = LandmarkStageConfig(population=calibrated)
+    problem = LandmarkProblem(shape, landmarks, torch.tensor((0, 0)), config, calibration)
+    theta = problem.solve(2)
+    directions = torch.randn(3, theta.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    jacobian = problem.jacobian(theta)
+    for direction in directions:
+        _, expected = torch.func.jvp(problem.residual, (theta,), (direction.expand_as(theta),))
+        torch.testing.assert_close(jacobian @ direction, expected)
+
+
+def test_whitening_and_colouring_undo_each_other(shape: MorphableModel, landmarks: torch.Tensor) -> None:
+    calibration = start_calibration(shape, CalibrationConfig())
+    for chosen in (None, calibration):
+        problem = LandmarkProblem(shape, landmarks, torch.tensor((0, 1)), LandmarkStageConfig(), chosen)
+        columns = torch.rand(2, 136, 3, dtype=torch.float64)
+        torch.testing.assert_close(problem.colour(problem.whiten(columns)), columns)
+
+
+def test_a_calibrated_jaw_is_free_along_the_outline_and_tight_across(
+    shape: MorphableModel, landmarks: torch.Tensor
+) -> None:
+    calibration = start_calibration(shape, CalibrationConfig())
+    config = LandmarkStageConfig(slide_sigma=0.5)
+    problem = LandmarkProblem(shape, landmarks, torch.tensor((0, 1)), config, calibration)
+    along = outline_directions(landmarks.double())[:, :, 4:5]
+    turned = along.unflatten(1, (68, 2)).flip(2) * along.new_tensor((1.0, -1.0))[:, None]
+    free, tight = problem.whiten(along).norm(), problem.whiten(turned.flatten(1, 2)).norm()
+    assert 5 * free < tight
+
+
+def test_blendshapes_at_a_bound_do_not_pull_the_rest_along(shape: MorphableModel, landmarks: torch.Tensor) -> None:
+    metadata = dataclasses.replace(shape.metadata, expression_kind="blendshape")
+    bounded = dataclasses.replace(shape, metadata=metadata)
+    problem = LandmarkProblem(bounded, landmarks, torch.tensor((0, 1)), LandmarkStageConfig())
+    theta = problem.solve(12)
+    residual, first, last = problem.residual(theta), *problem.sizes[:1], sum(problem.sizes[:2])
+    gradient = (problem.jacobian(theta).mT @ residual.unsqueeze(-1)).squeeze(-1)[:, first:last]
+    expression = theta[:, first:last]
+    inside = (expression > 0) & (expression < 1)
+    assert bool((expression == 0).any())
+    assert float(gradient[inside].abs().max()) < 0.05
+    assert bool((gradient[expression == 0] > -0.05).all())
