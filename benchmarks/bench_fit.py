@@ -53,7 +53,7 @@ def main() -> None:
     step_ms = 1000 * (long - short) / (STEPS[1] - STEPS[0])
     print(f"bundle {bundle.name}: {len(shape.mean_mm)} vertices, texture {models.texture.resolution} px")
     print(
-        f"one photo, {config.render_px} px, default preset, {STEPS[1]} steps: {long:.1f} CPU s, {step_ms:.1f} ms a step"
+        f"one photo, {config.render_px} px, default preset, {STEPS[1]} steps: {long:.1f} CPU s, {step_ms:.1f} ms each"
     )
     parts = measure_parts(models, photo, config.render_px)
     rest = step_ms - sum(parts.values())

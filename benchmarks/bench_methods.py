@@ -64,7 +64,7 @@ class Photos(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What a method did, one value a person."""
+    """What a method did, one value per person."""
 
     error_mm: Tensor
     objective: Tensor
@@ -189,7 +189,7 @@ def answers_text(models: FitModels, photos: Photos) -> str:
     mean_face = mean_face_error_mm(models.shape, photos)
     ratio, better = float(error.mean() / mean_face.mean()), int((error < mean_face).sum())
     return (
-        f"FastGANFit answers {count} people in {spent_ms:.1f} CPU ms a face, {float(error.mean()):.2f} mm off, "
+        f"FastGANFit answers {count} people in {spent_ms:.1f} CPU ms per face, {float(error.mean()):.2f} mm off, "
         f"{ratio:.2f} of the mean face's {float(mean_face.mean()):.2f} mm; better than it for {better}"
     )
 

@@ -126,7 +126,7 @@ def configuration(options: argparse.Namespace, folder: Path, name: str) -> Recon
 
 
 def plain_loop(config: ReconstructConfig) -> None:
-    """All stages in a loop, one process a core."""
+    """All stages in a loop, one process per core."""
     root = config.root
     listing = list_input(config.input, config.layout, config.identity_field)
     plan = plan_shards(listing.items, config.plan)

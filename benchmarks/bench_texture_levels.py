@@ -40,7 +40,7 @@ def main() -> None:
         for ends in ENDS:
             config = FitConfig(texture_level_ends=ends, coarsest_texels=COARSEST_TEXELS)
             mean = sum(cost[config.texture_level(model.levels, step)] for step in range(config.steps)) / config.steps
-            print(f"    {ends}: {mean:.1f} ms a step, {cost[model.resolution] / mean:.2f} times as fast")
+            print(f"    {ends}: {mean:.1f} ms per step, {cost[model.resolution] / mean:.2f} times as fast")
 
 
 def untrained(size: GanSize) -> GanTexture:

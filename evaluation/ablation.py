@@ -122,7 +122,7 @@ def compare(full: Outcomes, variant: Outcomes, measure: Measure) -> Comparison |
 
 
 def table_cells(results: Mapping[str, Outcomes]) -> list[list[str]]:
-    """The table as text, headings first, a row a variant; measures that nobody has are left out.
+    """The table as text, headings first, a row per variant; measures that nobody has are left out.
 
     The full objective has mean ± deviation over people, a variant three lines: its mean and, paired by person, what it
     changes ± the standard error of that, and how many people it is worse for.

@@ -1,4 +1,4 @@
-"""A picture to judge reconstructions by eye: input, render over the input, surface and texture, one row an image."""
+"""A picture to judge reconstructions by eye: input, render over the input, surface and texture, one row per image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

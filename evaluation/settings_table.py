@@ -58,7 +58,7 @@ def by_setting(shapes: KnownShapes, field: str, *, mean_face: bool = False) -> d
 
 
 def settings_cells(shapes: KnownShapes, to_scans: Mapping[Setting, Spread | None], subjects: int) -> list[list[str]]:
-    """A row a setting: distance to the scan, to the true surface, to the true vertices, and the mean face's."""
+    """A row per setting: distance to the scan, to the true surface, to the true vertices, and the mean face's."""
     columns = [
         ("to the scan", to_scans),
         ("true surface", by_setting(shapes, "surface_mm")),
@@ -75,7 +75,7 @@ def settings_cells(shapes: KnownShapes, to_scans: Mapping[Setting, Spread | None
 
 
 def variant_cells(variants: Mapping[str, KnownShapes]) -> list[list[str]]:
-    """A row a way of reconstructing, the mean face first; a column a setting: distance to the true surface."""
+    """A row per way of reconstructing, the mean face first; a column per setting: distance to the true surface."""
     rows = [["", *(setting.value for setting in Setting)]]
     last = list(variants.values())[-1]
     rows.append(["mean face", *(_cell(value) for value in by_setting(last, "surface_mm", mean_face=True).values())])

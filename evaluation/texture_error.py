@@ -16,7 +16,7 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 
 
 class TextureError(NamedTuple):
-    """Of textures in [0, 1] against the truth, one value an image."""
+    """Of textures in [0, 1] against the truth, one value per image."""
 
     l1: Float[Tensor, " image"]
     """Mean absolute difference."""

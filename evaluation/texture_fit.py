@@ -67,7 +67,7 @@ def measure_model(
     batch: int,
     report: Callable[[int], None],
 ) -> tuple[TextureError, Float[Tensor, "image 3 side side"]]:
-    """Errors and textures of the nearest a model offers; `report` is told how many images are done."""
+    """Errors and textures of the nearest a model offers; `report` receives the number of finished images."""
     errors: list[TextureError] = []
     textures: list[Tensor] = []
     for part in truth.split(batch):

@@ -63,7 +63,7 @@ def _declare(parser: CommandParser) -> None:
     add("--steps", type=int, help="iterations of the fit; default: the preset's")
     add("--limit", type=int, help="use the first so many persons only")
     add("--max-images", type=int, default=plan.max_images, help="images used of one person")
-    add("--shard-size", type=int, default=plan.shard_size, help="images a shard: the unit of a commit")
+    add("--shard-size", type=int, default=plan.shard_size, help="images per shard: the unit of a commit")
     add(
         "--variants",
         nargs="+",
@@ -72,7 +72,7 @@ def _declare(parser: CommandParser) -> None:
         help=f"out of {', '.join(names)} (default: all); {FULL.name} always runs",
     )
     add("--num-gpus", type=int, help="GPUs to fit on; default: all there are; 0 fits on the CPU")
-    add("--fit-workers", type=int, help="processes that fit; default: one a GPU or a core")
+    add("--fit-workers", type=int, help="processes that fit; default: one per GPU or per core")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
 
 

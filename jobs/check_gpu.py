@@ -26,7 +26,7 @@ def _check(options: Namespace) -> int:
     if passed:
         for faces in FACES:
             milliseconds = time_iterations(bundle, options.rasterizer, faces)
-            print(f"      {faces:3} faces: {milliseconds:.1f} ms an iteration, {milliseconds / faces:.2f} per face")
+            print(f"      {faces:3} faces: {milliseconds:.1f} ms per iteration, {milliseconds / faces:.2f} per face")
     print("PASS" if passed else "FAIL: --num-gpus 0 computes on the CPU")
     return OK if passed else BAD_INPUT
 

@@ -4,7 +4,7 @@
 
 takes the output of ganfit register-micc and either a run of ganfit reconstruct whose identities are called
 subject_NN/<Setting>, or any folder of meshes laid out as subject_NN/<Setting>.obj (or .ply, .glb) with the settings
-Indoor-Cooperative, PTZ-Indoor and PTZ-Outdoor. It writes pairs.parquet (one row a subject, setting and scan, with the
+Indoor-Cooperative, PTZ-Indoor and PTZ-Outdoor. It writes pairs.parquet (one row per subject, setting and scan, with the
 reason where there is no figure), table.txt and table.json.
 
 Protocol ganfit-code needs meshes in the topology of the registered template. The others take any topology; a mesh
@@ -56,7 +56,7 @@ def _declare(parser: CommandParser) -> None:
         "--protocol",
         choices=[protocol.value for protocol in Protocol],
         default=Protocol.GANFIT_CODE.value,
-        help="how is measured; a table holds one protocol",
+        help="evaluation protocol; a table holds one",
     )
     add(
         "--unit",
@@ -72,7 +72,7 @@ def _declare(parser: CommandParser) -> None:
         help="ground truth of paper, deng and now: the raw scan, or the registered template",
     )
     add("--method", help="name in the table; default: the folder's")
-    add("--workers", type=int, help="tasks at a time; default: one a CPU; 0: in this process, without Ray")
+    add("--workers", type=int, help="tasks at a time; default: one per CPU; 0: in this process, without Ray")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
 
 

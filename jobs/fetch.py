@@ -25,9 +25,9 @@ from ops.weights.fetch import fetch
 from ops.weights.fetch_progress import FetchProgress
 from ops.weights.known_files import KNOWN_FILES
 from ops.weights.mirror import fill_mirror, named_mirror, shown
+from ops.weights.placement import is_there
 from ops.weights.registry import licences, megabytes, resolve_model_dir, with_companions
 from ops.weights.sources import ModelFile
-from ops.weights.workplace import is_there
 
 
 def _declare(parser: CommandParser) -> None:

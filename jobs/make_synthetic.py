@@ -8,7 +8,7 @@ reconstructs and measures it. The same command again keeps the subjects that are
 
     ganfit make-synthetic --layout photos --subjects 4 --photos 2 --output synthetic-photos
 
-photographs people into synthetic-photos/photos, a sub-folder a person, with their true shape and albedo beside it:
+photographs people into synthetic-photos/photos, a sub-folder per person, with their true shape and albedo beside it:
 input of ganfit reconstruct and `ganfit ablation`.
 
     ganfit make-synthetic --layout uv --maps 10000 --side 256 --models embedded --output uv-maps
@@ -75,7 +75,7 @@ def _declare(parser: CommandParser) -> None:
     add("--plain", action="store_true", help="uv: faces without spots, pores and streaks")
     add("--models", default="embedded", help="uv: bundle whose shape model is painted")
     add("--model-dir", type=Path, help="uv: folder of the model files (default: $GANFIT_MODELS or the cache)")
-    add("--processes", type=int, default=local_cpus(), help="micc, uv: that film or paint (default: one a CPU)")
+    add("--processes", type=int, default=local_cpus(), help="micc, uv: that film or paint (default: one per CPU)")
 
 
 main = Command("make-synthetic", __doc__, _declare, _make)

@@ -61,7 +61,7 @@ def _declare(parser: CommandParser) -> None:
         default=[Protocol.GANFIT_CODE.value, Protocol.PAPER.value],
         help="one table each (default: ganfit-code and paper)",
     )
-    add("--workers", type=int, help="scans or pairs at a time; default: one a CPU; 0: without Ray")
+    add("--workers", type=int, help="scans or pairs at a time; default: one per CPU; 0: without Ray")
     add("--num-gpus", type=int, help="GPUs to fit on; default: all there are; 0 fits on the CPU")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
 

@@ -59,7 +59,7 @@ def _declare(parser: CommandParser) -> None:
     )
     add("--template-landmarks", type=Path, help="with a mesh: text file of 68 vertex numbers from 0, iBUG order")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
-    add("--workers", type=int, help="scans at a time; default: one a CPU; 0: in this process, without Ray")
+    add("--workers", type=int, help="scans at a time; default: one per CPU; 0: in this process, without Ray")
     add("--address", help="Ray cluster to join; default: $RAY_ADDRESS, else this machine alone")
 
 

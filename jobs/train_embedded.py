@@ -11,7 +11,7 @@ number of threads gives the same weights.
 The landmark network learns from ICT-FaceKit's people too: from the file in the model directory, or one of
 `ganfit import-model ict` named by `--second-shape`. Without either the job refuses; `--faceworld-only` leaves these
 people out. `--reference ict` shows our pictures to the detector of that bundle, and `--photos FOLDER` adds how a
-network does on photographs (one sub-folder a person), as compared with the reference's networks.
+network does on photographs (one sub-folder per person), as compared with the reference's networks.
 """
 
 import json
@@ -168,7 +168,7 @@ def _photos(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
 
     people = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not people:
-        raise ConfigurationError(f"expected a folder with one sub-folder of photos a person, got {folder}")
+        raise ConfigurationError(f"expected a folder with one sub-folder of photos per person, got {folder}")
     for person, home in enumerate(people):
         for path in sorted(path for path in home.iterdir() if path.is_file()):
             try:

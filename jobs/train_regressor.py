@@ -36,7 +36,7 @@ def _declare(parser: CommandParser) -> None:
     add("--models", default="ict", help="a bundle's name or YAML file")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
     add("--steps", type=int, default=20_000, help="training steps")
-    add("--batch", type=int, default=32, help="faces a step, over all workers")
+    add("--batch", type=int, default=32, help="faces per step, over all workers")
     add("--learning-rate", type=float, default=1e-3, help="of Adam, at the start")
     add("--start-share", type=float, default=0.6, help="share of the steps of the first phase")
     add("--checkpoint-every", type=int, default=500, help="steps")

@@ -49,7 +49,7 @@ def embedded() -> ModelBundle:
 
 @pytest.fixture(scope="session")
 def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photos of each of four people of the face world, in one folder a person; to be read only."""
+    """Two photos of each of four people of the face world, in one folder per person; to be read only."""
     folder = tmp_path_factory.mktemp("album")
     settings = AlbumSettings(people=4, photos=2, side_px=240, seed=3, yaw_deg=10.0)
     write_album(faceworld_model(), folder / "people", folder / "truth.safetensors", settings)

@@ -38,8 +38,8 @@ class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         text = action.help or ""
         if action.required:
             return f"{text} (required)"
-        told = action.default in (None, False, "==SUPPRESS==", []) or "default" in text
-        return text if told or not action.option_strings or action.nargs == 0 else f"{text} (default: %(default)s)"
+        without = action.default in (None, False, "==SUPPRESS==", []) or "default" in text
+        return text if without or not action.option_strings or action.nargs == 0 else f"{text} (default: %(default)s)"
 
 
 class CommandParser(ArgumentParser):

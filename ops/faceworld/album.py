@@ -1,4 +1,4 @@
-"""Photo albums of people of the face world: JPEG files in one folder a person, and what is true about them."""
+"""Photo albums of people of the face world: JPEG files in one folder per person, and what is true about them."""
 
 from dataclasses import dataclass
 from pathlib import Path

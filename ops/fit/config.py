@@ -75,10 +75,10 @@ class FitConfig:
     weights: LossWeights = field(default_factory=LossWeights)
     learning_rates: LearningRates = field(default_factory=LearningRates)
     """When stage two starts from landmarks."""
-    answer_rates: LearningRates = field(default_factory=LearningRates)
+    regressor_rates: LearningRates = field(default_factory=LearningRates)
     """When it starts from the regressor's answer, which is nearer in some parameters than in others."""
-    answer_pace: float = 1.0
-    """Factor of `answer_rates` at the beginning of a cosine, which ends where it would without."""
+    initial_rate_factor: float = 1.0
+    """Factor of `regressor_rates` at the first iteration; it falls along a cosine, and the last rates are unchanged."""
     nesterov: bool = False
     """Adam with Nesterov's momentum in stage two (Nadam)."""
     cosine_decay: bool = False
@@ -137,11 +137,11 @@ class FitConfig:
     @property
     def step_sizes(self) -> LearningRates:
         """Those of the start."""
-        return self.answer_rates if self.start == "regressor" else self.learning_rates
+        return self.regressor_rates if self.start == "regressor" else self.learning_rates
 
     def step_scale(self, step: int) -> float:
         """Factor of all step sizes at iteration `step` of stage two."""
-        pace = self.answer_pace if self.start == "regressor" else 1.0
+        pace = self.initial_rate_factor if self.start == "regressor" else 1.0
         if not self.cosine_decay:
             return pace
         return (pace + LAST_SCALE) / 2 + (pace - LAST_SCALE) / 2 * math.cos(math.pi * step / self.steps)
@@ -178,8 +178,8 @@ def default_preset() -> FitConfig:
             pixel=5.0,
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
-        answer_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
-        answer_pace=3.0,
+        regressor_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
+        initial_rate_factor=3.0,
         cosine_decay=True,
         nesterov=True,
         composite=True,
@@ -201,8 +201,8 @@ def faceworld_preset() -> FitConfig:
         default,
         weights=weights,
         learning_rates=rates,
-        answer_rates=rates,
-        answer_pace=1.0,
+        regressor_rates=rates,
+        initial_rate_factor=1.0,
         second_render=False,
     )
 

@@ -1,4 +1,4 @@
-"""The terms of the fitting objective (Gecer et al. 2019, Eqs. 6-11): one value an image, never mixed across images."""
+"""The terms of the fitting objective (Gecer et al. 2019, Eqs. 6-11): one value per image, never mixed across images."""
 
 from collections.abc import Sequence
 from functools import reduce

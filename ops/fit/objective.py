@@ -1,4 +1,4 @@
-"""The objective of stage two: two renders, one recognition pass, one value an image."""
+"""The objective of stage two: two renders, one recognition pass, one value per image."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class FitInput(NamedTuple):
 
 
 class FitLosses(NamedTuple):
-    """Unweighted terms of the objective, one value an image; nan where a term was left out."""
+    """Unweighted terms of the objective, one value per image; nan where a term was left out."""
 
     identity: Float[Tensor, " image"]
     identity_second: Float[Tensor, " image"]
@@ -211,7 +211,7 @@ class Objective:
     def _developed(
         self, pictures: Float[Tensor, "active 3 height width"], targets: Targets
     ) -> Float[Tensor, "active 3 height width"]:
-        """Renders as the input's film shows them: grey where the photo is, so that its texture may keep colour."""
+        """Renders in grey where the photo is grey, so that its texture may keep colour."""
         if targets.grey is None:
             return pictures
         luma = (pictures * constant_like(LUMA, pictures)[:, None, None]).sum(1, keepdim=True)

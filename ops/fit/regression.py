@@ -18,7 +18,7 @@ from ops.geometry.camera import Camera, camera_to_vector, project_points
 from ops.networks.recognition import CROP_PX
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
 
-UNBELIEVABLE = 30.0
+OUTLIER_FACTOR = 30.0
 """Landmarks of which faces leave so many times the usual unexplained are not believed: they miss by some 4 % of the
 outer-eye distance, each for itself."""
 
@@ -95,7 +95,7 @@ def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParame
     return shared, finite
 
 
-def believed_landmarks(models: FitModels, inputs: FitInput, answer: FitParameters) -> Float[Tensor, "image 68 2"]:
+def reliable_landmarks(models: FitModels, inputs: FitInput, answer: FitParameters) -> Float[Tensor, "image 68 2"]:
     """The landmarks of every image in pixels; the answer's own where the given ones are scattered as no face's are.
 
     Landmarks that all miss alike look like those of a face, and are believed.
@@ -103,7 +103,7 @@ def believed_landmarks(models: FitModels, inputs: FitInput, answer: FitParameter
     assert models.regressor is not None
     side = inputs.images.shape[-1]
     regressor = models.regressor
-    scattered = regressor.rest(regressor.centred(inputs.landmarks_px / side)) > UNBELIEVABLE * regressor.usual_rest
+    scattered = regressor.rest(regressor.centred(inputs.landmarks_px / side)) > OUTLIER_FACTOR * regressor.usual_rest
     points = models.landmark_surface.of(models.shape)
     believed = inputs.landmarks_px.clone()
     for image in torch.nonzero(scattered).squeeze(1).split(1):

@@ -12,7 +12,7 @@ from ops.fit.config import FitConfig
 from ops.fit.losses import landmark_error
 from ops.fit.objective import FitInput, FitLosses, FitModels, Objective
 from ops.fit.parameters import FitParameters, to_camera, to_light
-from ops.fit.regression import believed_landmarks, start_from_regressor
+from ops.fit.regression import reliable_landmarks, start_from_regressor
 from ops.fit.stage_one import fit_stage_one
 from ops.fit.stage_two import Ended, StageTwo
 from ops.geometry.camera import camera_to_vector
@@ -71,7 +71,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
     with torch.no_grad():
         if config.start == "regressor":
             parameters, finite = start_from_regressor(models, inputs)
-            believed = believed_landmarks(models, inputs, parameters)
+            believed = reliable_landmarks(models, inputs, parameters)
         else:
             parameters, finite = fit_stage_one(models, inputs, config)
             believed = inputs.landmarks_px

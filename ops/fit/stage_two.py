@@ -40,7 +40,7 @@ class _State:
     texels: Int64[Tensor, " row"]
     """Side of the textures with which the watched losses compare."""
     ahead: Bool[Tensor, " row"]
-    """Textures of the largest level whatever the step: the coarser ones had nothing left to tell."""
+    """Textures of the largest level whatever the step: the coarser ones have stopped improving."""
 
     def rows(self, index: Int64[Tensor, " kept"]) -> "_State":
         """The state of some rows."""

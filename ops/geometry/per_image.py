@@ -1,4 +1,4 @@
-"""Runs compiled kernels over the images of a batch, one thread an image.
+"""Runs compiled kernels over the images of a batch, one thread per image.
 
 Plain Python threads around kernels that release the interpreter lock: a thread pool of its own (OpenMP's, numba's)
 would spin beside torch's between the calls, and compiling for one costs seconds. An image is computed by one thread

@@ -57,7 +57,7 @@ def as_modes(
     deviations = deviations.ravel().astype(np.float64)
     if components.shape != (3 * vertices, len(deviations)):
         raise ModelFormatError(
-            f"expected {name} with shape {(3 * vertices, len(deviations))}: three rows a vertex, one column a "
+            f"expected {name} with shape {(3 * vertices, len(deviations))}: three rows per vertex, one column per "
             f"standard deviation; got {components.shape}"
         )
     return (components * deviations).T.reshape(len(deviations), vertices, 3).astype(np.float32)

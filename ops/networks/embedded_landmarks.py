@@ -1,4 +1,4 @@
-"""The embedded landmark network: two stacked hourglasses over a 128 px crop (Newell et al. 2016), one map a point."""
+"""The embedded landmark network: two stacked hourglasses over a 128 px crop (Newell et al. 2016), one map per point."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ from ops.networks.recognition import CROP_PX, Recognition
 CAMERA_SIZE, LIGHT_SIZE, LANDMARK_SIZE = 8, 9, 136
 LANDMARK_SCALE = 20.0
 """Landmarks enter as differences from their mean in twentieths of a crop side."""
-TOLD_SIZE = 2 * LANDMARK_SIZE + 1
+LANDMARK_FEATURES = 2 * LANDMARK_SIZE + 1
 """Landmarks, landmarks times trust, trust."""
 PLAUSIBLE_DIRECTIONS = 30
 """Dimensions of what landmarks of faces do in an aligned crop."""
@@ -125,8 +125,8 @@ class Regressor(nn.Module):
         )
         seen = self.seen_size
         self.appearance = nn.Linear(seen, layout.texture + LIGHT_SIZE)
-        self.shape = nn.Linear(seen + TOLD_SIZE, layout.identity + layout.expression)
-        self.camera = nn.Linear(TOLD_SIZE, CAMERA_SIZE)
+        self.shape = nn.Linear(seen + LANDMARK_FEATURES, layout.identity + layout.expression)
+        self.camera = nn.Linear(LANDMARK_FEATURES, CAMERA_SIZE)
         self.mean_landmarks = nn.Buffer(start.landmarks.clone())
         self.plausible = nn.Buffer(torch.zeros(PLAUSIBLE_DIRECTIONS, LANDMARK_SIZE))
         self.usual_rest = nn.Buffer(torch.tensor(torch.inf))
@@ -159,11 +159,11 @@ class Regressor(nn.Module):
             taps = [value for value in recognition.features if value.shape[-1] == side]
             x = level(x, taps)
         seen = torch.cat((self.scaled(recognition.embedding), self.gather(x).flatten(1)), 1)
-        told = self.told(landmarks)
+        features = self.landmark_features(landmarks)
         texture, light = self.appearance(seen).split((layout.texture, LIGHT_SIZE), 1)
-        shape = self.shape(torch.cat((seen, told), 1))
+        shape = self.shape(torch.cat((seen, features), 1))
         identity, expression = shape.split((layout.identity, layout.expression), 1)
-        return Regression(identity, expression, texture, self.camera(told), light)
+        return Regression(identity, expression, texture, self.camera(features), light)
 
     def scaled(self, embedding: Float[Tensor, "image channel"]) -> Float[Tensor, "image channel"]:
         """Embeddings as the heads see them: the root of their mean square is 1."""
@@ -174,8 +174,8 @@ class Regressor(nn.Module):
         """Length of what the heads see of the picture."""
         return self.layout.embedding + self.layout.features
 
-    def told(self, landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 273"]:
-        """What the heads are told about landmarks."""
+    def landmark_features(self, landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 273"]:
+        """What the heads see of the landmarks."""
         points = self.centred(landmarks)
         trust = self.trust(points).unsqueeze(1)
         return torch.cat((points, trust * points, trust), 1)

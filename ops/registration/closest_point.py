@@ -16,7 +16,7 @@ from ops.geometry.mesh import Mesh
 
 LEAF_SIZE = 4
 STACK_SIZE = 128
-"""Pending nodes of one descent: at most one a level, and median splits halve every level."""
+"""Pending nodes of one descent: at most one per level, and median splits halve every level."""
 
 
 class ClosestPoints(NamedTuple):

@@ -294,7 +294,7 @@ class _DiscriminatorBlock(nn.Module):
 
 
 class _DiscriminatorEnd(nn.Module):
-    """4 x 4 features to one number an image."""
+    """4 x 4 features to one number per image."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

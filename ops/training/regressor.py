@@ -27,7 +27,7 @@ from ops.fit.objective import FitInput, FitModels, Objective
 from ops.fit.parameters import FitParameters, to_camera
 from ops.fit.regression import recognition_crops, regress
 from ops.geometry.camera import project_points
-from ops.networks.regressor import TOLD_SIZE
+from ops.networks.regressor import LANDMARK_FEATURES
 from ops.training.augmentation import jitter_colours
 from ops.training.datasets import Progress
 from ops.training.displacement import DisplacedBatch, align_anew, displaced_landmarks
@@ -220,8 +220,8 @@ def fit_input(batch: SampleBatch, step: int) -> FitInput:
 def start_heads(training: RegressorTraining, samples: SampleSet, positions: range) -> int:
     """Add to the shape head the ridge regression of what it leaves, on embedding and landmarks, some of them displaced.
 
-    The camera's head follows from the landmarks by gradient descent, which needs no pictures. What cannot be solved
-    for want of known samples stays as it is. Returns how many samples were used.
+    The camera's head follows from the landmarks by gradient descent, which needs no pictures. It is left
+    unchanged where labelled samples are too few. Returns how many samples were used.
     """
     network, models = training.regressor.eval(), training.models
     used = min(len(positions), MOST_RIDGE_SAMPLES)
@@ -235,7 +235,7 @@ def start_heads(training: RegressorTraining, samples: SampleSet, positions: rang
         crops = recognition_crops(batch.images)
         recognition = models.recognition(crops)
         answer = network(crops, recognition, given)
-        inputs = torch.cat((network.scaled(recognition.embedding), network.told(given)), 1)
+        inputs = torch.cat((network.scaled(recognition.embedding), network.landmark_features(given)), 1)
         left = torch.cat((batch.identity - answer.identity, batch.expression - answer.expression), 1)
         rows.append((inputs, left, batch.landmarks, batch.identity, batch.expression))
     columns = [torch.cat(column) for column in zip(*rows, strict=True)]
@@ -246,7 +246,7 @@ def start_heads(training: RegressorTraining, samples: SampleSet, positions: rang
     weight, bias = ridge(inputs, left)
     size = network.layout.embedding
     network.shape.weight[:, :size] += weight[:, :size]
-    network.shape.weight[:, -TOLD_SIZE:] += weight[:, size:]
+    network.shape.weight[:, -LANDMARK_FEATURES:] += weight[:, size:]
     network.shape.bias.add_(bias)
     _start_camera(training, inputs[:, size:], landmarks, identity, expression)
     return len(inputs)
@@ -267,7 +267,7 @@ def ridge(
 @torch.enable_grad()
 def _start_camera(
     training: RegressorTraining,
-    told: Float[Tensor, "sample 273"],
+    features: Float[Tensor, "sample 273"],
     landmarks: Float[Tensor, "sample 68 2"],
     identity: Float[Tensor, "sample identity"],
     expression: Float[Tensor, "sample expression"],
@@ -282,7 +282,7 @@ def _start_camera(
         rows = torch.from_numpy(np.random.default_rng(step).integers(len(landmarks), size=RIDGE_BATCH)).to(
             landmarks.device
         )
-        camera = head(told[rows])
+        camera = head(features[rows])
         error = training.misplaced(camera, identity[rows], expression[rows], landmarks[rows])
         loss = (training.config.weights.landmark * error + prior * losses.squared_norm(camera - start)).mean()
         optimiser.zero_grad()

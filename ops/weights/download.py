@@ -25,7 +25,7 @@ _TO_REPEAT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
 
 @runtime_checkable
 class Progress(Protocol):
-    """Who is told how a fetch goes on."""
+    """Receives the progress of a fetch."""
 
     @property
     def live(self) -> bool:

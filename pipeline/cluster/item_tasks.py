@@ -63,7 +63,7 @@ class TaskConfig:
     """How wide a run is; no part of what it computes."""
 
     workers: int | None = None
-    """Tasks at a time; default: one a CPU. 0 works in this process, without Ray."""
+    """Tasks at a time; default: one per CPU. 0 works in this process, without Ray."""
     chunk: int = 1
     """Items a task."""
     address: str | None = None

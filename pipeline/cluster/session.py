@@ -52,7 +52,7 @@ class ClusterConfig:
     num_gpus: int | None = None
     """GPUs to use; default: all there are. 0 fits on the CPU."""
     fit_workers: int | None = None
-    """Worker processes that fit; default: one a GPU, or one a CPU core."""
+    """Worker processes that fit; default: one per GPU, or one per CPU core."""
     prepare_workers: int | None = None
     """Worker processes that read, detect and align; default: four per GPU, or one for eight that fit on the CPU."""
     fit_batch: int | None = None
@@ -223,7 +223,7 @@ def _workers_code() -> dict[str, Any]:
 def ray_session(config: ClusterConfig) -> Generator[Any]:
     """Ray, quiet: the one already running in this process, the cluster asked for, or a local one that ends here.
 
-    A local one listens on the loopback interface alone and wants a token of everybody.
+    A local one listens on the loopback interface alone and requires a token from every client.
 
     Raises:
         ConfigurationError: Ray cannot be started or joined.

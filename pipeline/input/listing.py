@@ -1,4 +1,4 @@
-"""What a listing of the input holds: one row a file, as Arrow columns so that ten million of them fit into memory."""
+"""What a listing of the input holds: one row per file, as Arrow columns so that ten million of them fit into memory."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping

@@ -4,7 +4,7 @@
 
     OUT/registered          as ganfit register-micc
     OUT/reconstructions     as ganfit reconstruct --layout micc
-    OUT/evaluation-paper    as ganfit evaluate-micc, one folder a protocol
+    OUT/evaluation-paper    as ganfit evaluate-micc, one folder per protocol
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ class MiccConfig:
     protocols: tuple[Protocol, ...] = (Protocol.GANFIT_CODE, Protocol.PAPER)
     """One table each."""
     workers: int | None = None
-    """Scans or pairs at a time; default: one a CPU. 0: without Ray."""
+    """Scans or pairs at a time; default: one per CPU. 0: without Ray."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
 

@@ -1,4 +1,4 @@
-"""Registering every annotated scan of MICC: the template in the scan's shape, one folder a scan."""
+"""Registering every annotated scan of MICC: the template in the scan's shape, one folder per scan."""
 
 import time
 from collections.abc import Callable

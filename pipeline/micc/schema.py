@@ -59,7 +59,7 @@ REGISTRATIONS = pa.schema(
         ("cpu_seconds", pa.float64()),
     ]
 )
-"""`registrations.parquet`: one row a scan; paths are relative to the output, missing landmarks null."""
+"""`registrations.parquet`: one row per scan; paths are relative to the output, missing landmarks null."""
 
 PAIRS = pa.schema(
     [

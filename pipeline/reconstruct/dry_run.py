@@ -85,7 +85,7 @@ def forecast(config: ReconstructConfig, bundle: ModelBundle) -> Forecast:
 
 
 def _pace(shards: Iterable[ShardSummary]) -> tuple[str, float | None]:
-    """Device and seconds an image of the shards that were made on what the most of them were made on."""
+    """Device and seconds per image of the shards that were made on what the most of them were made on."""
     seconds: dict[str, float] = {}
     images: dict[str, int] = {}
     for shard in shards:

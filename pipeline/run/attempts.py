@@ -1,4 +1,4 @@
-"""How often work began that never ended: counted in the output, so that the count outlives the workers."""
+"""Counts attempts that never finished, in the output, so that the count outlives the workers."""
 
 import json
 import os

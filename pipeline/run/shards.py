@@ -90,7 +90,7 @@ class ShardStore:
         return self._parsed(name_of(index), self.folders.finish(name_of(index)))
 
     def summaries(self) -> dict[int, ShardSummary]:
-        """All committed shards, ascending: one listing, and one small file a shard.
+        """All committed shards, ascending: one listing, and one small file per shard.
 
         Raises:
             OutputError: as `summary`.

@@ -33,7 +33,7 @@ class RunStatus:
     frames: Mapping[str, int]
     """Current images and sampled frames by `status` or `status reason`."""
     identities: Mapping[str, int]
-    images_a_minute: float | None
+    images_per_minute: float | None
     """Images and frames committed by the latest run, over its time."""
     seconds_left: float | None
     """At that pace; None where nothing is running or nothing was committed yet."""
@@ -78,7 +78,7 @@ def read_status(root: Storage) -> RunStatus:
         items_done=account.items,
         frames=account.frames,
         identities=account.identities,
-        images_a_minute=pace,
+        images_per_minute=pace,
         seconds_left=left,
         owner=_name(owner),
         heartbeat_age_s=age,
@@ -94,9 +94,9 @@ def status_text(status: RunStatus) -> str:
         f"{status.shards_committed} of {status.shards} shards ({100 * share:.1f} %), "
         f"{status.items_done} of {status.items} input files",
     ]
-    if status.images_a_minute is not None:
+    if status.images_per_minute is not None:
         left = "" if status.seconds_left is None else f", {duration_text(status.seconds_left)} left"
-        lines.append(f"{status.images_a_minute:.1f} images a minute{left}")
+        lines.append(f"{status.images_per_minute:.1f} images per minute{left}")
     if status.heartbeat_age_s is not None:
         verb = "held" if status.state == RUNNING else "last held"
         lines.append(f"{verb} by {status.owner}, heartbeat {duration_text(status.heartbeat_age_s)} ago")

@@ -1,7 +1,7 @@
 """Surviving items that kill the process that works on them.
 
 The scheduler repeats a block whose worker died, for ever. So each beginning is counted on disk; a block that was begun
-three times and never ended is worked off in a child process, person by person, and the persons that kill it item by
+three times and never ended is processed in a child process, person by person, and the persons that kill it item by
 item. Items that kill it alone are marked as failed; whoever shares a person or a shard with them goes on without them.
 """
 
@@ -22,7 +22,7 @@ from pipeline.tables.logs import log_event
 from pipeline.tables.metrics import record_repeat
 
 ATTEMPTS = 3
-"""Beginnings of a block in a worker before it is worked off in a child process."""
+"""Attempts in a worker before a block is processed in a child process."""
 
 
 class _Loaded(NamedTuple):

@@ -82,7 +82,7 @@ class CommittedFolders:
         return sorted(name for name in found if not name.startswith(_TEMPORARY))
 
     def read_all(self) -> dict[str, bytes]:
-        """The markers of all complete folders: one listing, and one small file a folder.
+        """The markers of all complete folders: one listing, and one small file per folder.
 
         Raises:
             OutputError: as `read`.

@@ -237,7 +237,7 @@ def _file(token: int) -> str:
 
 
 def _ended_here(owner: Owner) -> bool:
-    """Whether the owner was a process of this machine that is no more."""
+    """Whether the owner was a process of this machine that has exited."""
     return (
         owner.machine == _machine() and bool(owner.process_start) and _process_start(owner.pid) != owner.process_start
     )

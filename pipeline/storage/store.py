@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Storage:
-    """A folder; made by `open_storage`. It needs not exist."""
+    """A folder; made by `open_storage`. It need not exist."""
 
     uri: str
     """An absolute local path, or a URI."""

@@ -3,7 +3,7 @@
 ::
 
     OUT/full/  OUT/no-identity/  ...   an output of ganfit reconstruct each
-    OUT/people.parquet                 one row a person and variant: what was measured
+    OUT/people.parquet                 one row per person and variant: what was measured
     OUT/table.txt  OUT/grid.png  OUT/index.html
 """
 
@@ -174,7 +174,7 @@ def _publish(root: Path, results: Mapping[str, Outcomes]) -> str:
 
 
 def _grid(root: Path, results: Mapping[str, Outcomes]) -> np.ndarray:
-    """The figure: two rows a person, the render over the photo and the albedo; a column a variant."""
+    """The figure: two rows per person, the render over the photo and the albedo; a column per variant."""
     variants = variants_of(results)
     people = sorted(results[FULL.name])[:GRID_PEOPLE]
     runs = [open_run(root / variant.name) for variant in variants]

@@ -1,4 +1,4 @@
-"""Whether a GPU computes what the CPU does, and how fast: one picture, a short fit, milliseconds an iteration."""
+"""Whether a GPU computes what the CPU does, and how fast: one picture, a short fit, milliseconds per iteration."""
 
 import dataclasses
 import time

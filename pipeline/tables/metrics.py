@@ -7,7 +7,7 @@
     ray_ganfit_fit_seconds                      histogram: seconds a person's fit took (Ray estimates its sum)
     ray_ganfit_fit_seconds_total                the exact sum: its rate over the fit workers is their utilisation
     ray_ganfit_shards_waiting                   shards of this run that are not committed
-    ray_ganfit_repeats_total{stage}             shards begun again after their worker died
+    ray_ganfit_repeats_total{stage}             shards restarted after their worker died
     ray_ganfit_gpu_memory_bytes                 the most a fit worker has reserved on its GPU
 """
 
@@ -48,7 +48,7 @@ def record_commit(images: Mapping[str, int], people: Mapping[str, int], fit_seco
 
 
 def record_repeat(stage: str) -> None:
-    """Count a shard that is begun again because a worker died with it."""
+    """Count a shard that is restarted because its worker died."""
     if (metrics := _metrics()) is not None:
         metrics.repeats.inc(1, {"stage": stage})
 
@@ -77,6 +77,6 @@ def _made() -> _Metrics:
         fit_seconds=Histogram("ganfit_fit_seconds", "Seconds a person's fit took", list(_FIT_SECONDS)),
         fit_seconds_total=Counter("ganfit_fit_seconds_total", "Seconds spent fitting"),
         waiting=Gauge("ganfit_shards_waiting", "Shards that are not committed"),
-        repeats=Counter("ganfit_repeats_total", "Shards begun again after their worker died", ("stage",)),
+        repeats=Counter("ganfit_repeats_total", "Shards restarted after their worker died", ("stage",)),
         gpu_memory=Gauge("ganfit_gpu_memory_bytes", "The most a fit worker has reserved on its GPU"),
     )

@@ -150,7 +150,7 @@ def fitted_schema(sizes: ModelSizes, losses: Sequence[str]) -> pa.Schema:
 
 
 def identities_schema(sizes: ModelSizes) -> pa.Schema:
-    """`identities.parquet`: one row a person or clip."""
+    """`identities.parquet`: one row per person or clip."""
     return pa.schema(
         [
             ("identity_id", pa.string()),

@@ -10,7 +10,7 @@ from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitInput, FitModels, LearningRates, fit_faces, preset
 from ops.fit.parameters import to_camera
-from ops.fit.regression import believed_landmarks, mean_start, new_regressor, regress, start_from_regressor
+from ops.fit.regression import mean_start, new_regressor, regress, reliable_landmarks, start_from_regressor
 from ops.geometry.camera import project_points
 from ops.networks.regressor import Regressor
 from ops.texture.pca import PcaTexture
@@ -142,7 +142,7 @@ def test_scattered_landmarks_give_way_to_the_answers_own(models: FitModels, rng:
         seeds=torch.arange(count),
     )
     answer, _ = start_from_regressor(taught, inputs)
-    believed = believed_landmarks(taught, inputs, answer)
+    believed = reliable_landmarks(taught, inputs, answer)
     assert torch.equal(believed[0], inputs.landmarks_px[0])
     assert torch.equal(believed[2], inputs.landmarks_px[2])
     camera = to_camera(answer.camera)
@@ -166,8 +166,8 @@ def test_fits_from_an_answer_have_step_sizes_and_a_pace_of_their_own(
         render_px=SIDE,
         start=start,
         learning_rates=LearningRates(camera=0.01),
-        answer_rates=LearningRates(camera=0.006),
-        answer_pace=3.0,
+        regressor_rates=LearningRates(camera=0.006),
+        initial_rate_factor=3.0,
         nesterov=False,
         views=1,
         second_render=False,

@@ -7,7 +7,7 @@ import torch
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
 from ops.faceworld.shape import faceworld_model
 from ops.networks.recognition import Recognition
-from ops.networks.regressor import TOLD_SIZE, Regressor, RegressorLayout, RegressorStart
+from ops.networks.regressor import LANDMARK_FEATURES, Regressor, RegressorLayout, RegressorStart
 from ops.networks.regressor_file import (
     RegressorFile,
     RegressorOrigin,
@@ -175,14 +175,14 @@ def test_a_start_is_what_another_one_makes_of_pictures(saved: tuple[Path, Regres
     network = make(other.layout, rng).eval()
     take_over(network, path)
     with torch.no_grad():
-        other.shape.weight[:, -TOLD_SIZE:] = 0
+        other.shape.weight[:, -LANDMARK_FEATURES:] = 0
     seen = looks(other.layout, 2, rng)
     with torch.no_grad():
         ours, theirs = network(*seen), other(*seen)
     assert float(theirs.identity.abs().max()) > 0.05
     for name in ("identity", "expression", "texture", "light"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), atol=0.02, rtol=0.01)
-    assert not network.shape.weight[:, -TOLD_SIZE:].any()
+    assert not network.shape.weight[:, -LANDMARK_FEATURES:].any()
     with pytest.raises(ModelFormatError, match="not a regressor of the same layout"):
         take_over(make(ARCFACE, rng), path)
     with pytest.raises(MissingModelFileError, match="found no file"):

