@@ -1,4 +1,4 @@
-"""Tiny ONNX files written on the spot."""
+"""Tiny ONNX files written on the spot, and a photo."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+
+from ops.files.photo import decode_photo
 
 WriteOnnx = Callable[..., Path]
 
@@ -42,3 +44,11 @@ def write_onnx(tmp_path: Path) -> WriteOnnx:
 @pytest.fixture
 def random(rng: object) -> np.random.Generator:
     return np.random.default_rng(3)
+
+
+@pytest.fixture(scope="session")
+def astronaut(model_dir: Path) -> np.ndarray:
+    path = model_dir.parent / "photos" / "astronaut.png"
+    if not path.is_file():
+        pytest.skip(f"needs the photo {path}")
+    return decode_photo(path.read_bytes()).image_rgb

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from ops.errors import MissingModelFileError, ModelFormatError
-from ops.files.photo import decode_photo
 from ops.networks.detector import FaceDetector
 from ops.networks.mediapipe_detector import (
     FULL_RANGE_FILE,
@@ -34,14 +33,6 @@ def short_range(model_dir: Path) -> Path:
 @pytest.fixture(scope="module")
 def detector(short_range: Path) -> FaceDetector:
     return load_mediapipe_detector(short_range)
-
-
-@pytest.fixture(scope="module")
-def astronaut(model_dir: Path) -> np.ndarray:
-    path = model_dir.parent / "photos" / "astronaut.png"
-    if not path.is_file():
-        pytest.skip(f"needs the photo {path}")
-    return decode_photo(path.read_bytes()).image_rgb
 
 
 def test_anchors_lie_in_the_middle_of_their_cells() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ops.files.photo import decode_photo
 from ops.networks.face_crop import MIRRORED_68
 from ops.networks.mediapipe_landmarks import (
     MESH_POINTS_68,
@@ -24,14 +23,6 @@ def landmarks(model_dir: Path) -> MediapipeLandmarks:
     if not path.is_file():
         pytest.skip(f"needs {path.name} among the model files")
     return load_mediapipe_landmarks(path)
-
-
-@pytest.fixture(scope="module")
-def astronaut(model_dir: Path) -> np.ndarray:
-    path = model_dir.parent / "photos" / "astronaut.png"
-    if not path.is_file():
-        pytest.skip(f"needs the photo {path}")
-    return decode_photo(path.read_bytes()).image_rgb
 
 
 def test_landmarks_lie_between_their_two_points() -> None:
