@@ -94,7 +94,7 @@ def test_2009_files_that_lack_an_array_are_refused(
 def test_2009_arrays_of_other_sizes_are_refused(toy_face: RawModel, landmarks: Path, tmp_path: Path) -> None:
     content = content_2009(toy_face)
     savemat(tmp_path / "model.mat", content | {"shapeEV": content["shapeEV"][1:]})
-    with pytest.raises(ModelFormatError, match="one column a standard deviation"):
+    with pytest.raises(ModelFormatError, match="one column per standard deviation"):
         import_bfm2009(tmp_path / "model.mat", landmarks)
 
 

@@ -55,7 +55,7 @@ def test_files_that_do_not_fit_are_refused(modes: np.ndarray, tmp_path: Path) ->
     (tmp_path / "words.txt").write_text("one two")
     with pytest.raises(ModelFormatError, match="holds no standard deviations"):
         read_expression_basis(ExpressionFiles(basis=path), VERTICES)
-    with pytest.raises(ModelFormatError, match="one column a standard deviation"):
+    with pytest.raises(ModelFormatError, match="one column per standard deviation"):
         read_expression_basis(ExpressionFiles(basis=path, deviations=tmp_path / "three.txt"), VERTICES)
     with pytest.raises(ModelFormatError, match="not a text file of numbers"):
         read_expression_basis(ExpressionFiles(basis=path, deviations=tmp_path / "words.txt"), VERTICES)

@@ -100,7 +100,7 @@ def test_landmarks_that_no_face_explains_are_trusted_less(rng: torch.Generator) 
     good = network.trust(network.centred(new))
     assert float(good.min()) > 0.6
     bad = new + 20 * usual * torch.randn(20, 68, 2, generator=rng)
-    told = network.told(bad)
+    told = network.landmark_features(bad)
     assert float(told[:, -1].max()) < 0.02
     points = network.centred(bad)
     torch.testing.assert_close(told[:, :136], points)

@@ -134,7 +134,7 @@ def test_files_of_the_first_version_are_read(tmp_path: Path) -> None:
 
 
 def test_what_is_no_generator_is_refused(texture: GanTexture, tmp_path: Path) -> None:
-    with pytest.raises(MissingModelFileError, match=r"jobs\.train_texture_gan"):
+    with pytest.raises(MissingModelFileError, match=r"ganfit train-texture-gan"):
         load_gan_texture(tmp_path / "absent")
     other = tmp_path / "other"
     save_file({"mean": torch.zeros(1)}, other, metadata={"format": "something-else"})

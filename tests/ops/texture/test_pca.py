@@ -60,7 +60,7 @@ def test_file_keeps_the_model(small_texture: PcaTexture, tmp_path: Path) -> None
 
 
 def test_absent_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(MissingModelFileError, match="make_texture"):
+    with pytest.raises(MissingModelFileError, match="make-texture"):
         load_pca_texture(tmp_path / "absent.safetensors")
     save_file({"mean": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelFormatError, match="ganfit-pca-texture-v1"):
