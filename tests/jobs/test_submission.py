@@ -155,12 +155,13 @@ def status(url: str, token: str | None = None) -> int | None:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_demo_is_refused_while_it_runs_and_continues_to_its_end_after_its_driver_was_killed(
     head: Head, tmp_path: Path
 ) -> None:
     demo = tmp_path / "demo"
     results = demo / "reconstructions"
-    command = ("-m", "jobs.demo", "--output", str(demo), "--subjects", "1", "--frames", "2", "--steps", "40")
+    command = ("-m", "jobs.demo", "--output", str(demo), "--subjects", "1", "--frames", "2", "--steps", "96")
     command += ("--num-gpus", "0")
     shards = results / "shards"
     first = head.submit("first", *command)
