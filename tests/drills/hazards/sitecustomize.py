@@ -40,10 +40,10 @@ def die_of_photos(module: ModuleType) -> None:
     decode = module.decode_photo
     mark = HAZARDS["photo_that_kills"].encode()
 
-    def decoding(data: bytes) -> Any:
+    def decoding(data: bytes, *options: Any) -> Any:
         if mark in data:
             os.kill(os.getpid(), signal.SIGKILL)
-        return decode(data)
+        return decode(data, *options)
 
     module.decode_photo = decoding
 
