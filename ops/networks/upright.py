@@ -109,7 +109,8 @@ def upright_face(
         return None
     looks[upright_deg + 180.0] = _look(detector, image_rgb, box, upright_deg + 180.0)
     contrary = (look for turn, look in looks.items() if abs(wrapped_deg(turn - upright_deg)) > CONTRARY_DEG)
-    return _in_image(level) if _exceeds(level, contrary, MARGIN) else None
+    as_photographed = abs(wrapped_deg(upright_deg)) <= LEVEL_ROLL_DEG  # most photos are
+    return _in_image(level) if _exceeds(level, contrary, 0.01 if as_photographed else MARGIN) else None
 
 
 def _look(
