@@ -98,9 +98,6 @@ def upright_face(
     seen = [(turn, look) for turn, look in looks.items() if look]
     if not seen:
         return None
-    as_it_is = found and abs(found.roll_deg) <= TRUSTED_ROLL_DEG and _exceeds(found, list(looks.values())[1:], 0.02)
-    if found and as_it_is:  # photos are mostly upright: the picture's own turn wins where no other looks better
-        return _in_image(found)
     turn, best = max(seen, key=lambda pair: pair[1].score)
     upright_deg = turn + best.roll_deg
     box = _in_image(best).box_xyxy_px
