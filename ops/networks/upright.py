@@ -20,8 +20,9 @@ QUARTERS_DEG = (0.0, 90.0, 180.0, 270.0)
 """Turns in which every face is looked at."""
 BETWEEN_DEG = (45.0, 135.0, 225.0, 315.0)
 """Turns that are tried too where these do not decide."""
-CLEAR_MARGIN, MARGIN = 0.1, 0.05
-"""By how much the score of the upright turn exceeds that of every contrary one: at a glance, and after the search."""
+CLEAR_MARGIN, MARGIN, PHOTOGRAPHED_MARGIN = 0.1, 0.05, 0.02
+"""By how much the score of the upright turn exceeds that of every contrary one: at a glance, after the search, and
+of a face that is level as photographed, as most are, over those turned by more than an eighth."""
 CONTRARY_DEG = 100.0
 """Turns of the search that differ by more are contrary to one another."""
 TRUSTED_ROLL_DEG = 40.0
@@ -98,6 +99,9 @@ def upright_face(
     seen = [(turn, look) for turn, look in looks.items() if look]
     if not seen:
         return None
+    turned = (look for turn, look in looks.items() if abs(wrapped_deg(turn)) > BETWEEN_DEG[0])
+    if found and abs(found.roll_deg) <= LEVEL_ROLL_DEG and _exceeds(found, turned, PHOTOGRAPHED_MARGIN):
+        return _in_image(found)
     turn, best = max(seen, key=lambda pair: pair[1].score)
     upright_deg = turn + best.roll_deg
     box = _in_image(best).box_xyxy_px
@@ -106,8 +110,7 @@ def upright_face(
         return None
     looks[upright_deg + 180.0] = _look(detector, image_rgb, box, upright_deg + 180.0)
     contrary = (look for turn, look in looks.items() if abs(wrapped_deg(turn - upright_deg)) > CONTRARY_DEG)
-    as_photographed = abs(wrapped_deg(upright_deg)) <= LEVEL_ROLL_DEG  # most photos are
-    return _in_image(level) if _exceeds(level, contrary, 0.01 if as_photographed else MARGIN) else None
+    return _in_image(level) if _exceeds(level, contrary, MARGIN) else None
 
 
 def _look(
