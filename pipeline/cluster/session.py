@@ -260,6 +260,8 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
             options["num_gpus"] = 0
     try:
         with _stderr_only_of_failures(), _signals_stay():
+            # Ray reads the environment once, when it is imported, and that may have happened before this function.
+            ray._raylet.Config.initialize("")
             ray.init(**options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ConfigurationError(f"Ray could not be started or joined: {error}") from error

@@ -42,7 +42,7 @@ class RunSummary:
 
     @property
     def faces_per_minute(self) -> float:
-        """Faces this run fitted a minute."""
+        """Faces this run fitted per minute."""
         return 60 * self.new_frames_ok / self.seconds if self.seconds > 0 else 0.0
 
     @property
@@ -98,7 +98,7 @@ def table_text(summary: RunSummary) -> str:
     if summary.new_frames_ok:
         lines.append(
             f"this run: {summary.new_frames_ok} faces in {summary.seconds:.0f} s, {summary.faces_per_minute:.2f} faces "
-            f"a minute, {100 * summary.utilisation:.0f} % of {summary.fit_workers} fit workers' time spent fitting"
+            f"per minute, {100 * summary.utilisation:.0f} % of {summary.fit_workers} fit workers' time spent fitting"
         )
     if summary.mixed:
         lines.append("")
