@@ -22,6 +22,7 @@ from evaluation.ablation import FULL, VARIANTS
 from jobs.cli.command import BAD_INPUT, OK, PRESET_HELP, Command, CommandParser, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.planner import PlanConfig
 from pipeline.reconstruct.config import ReconstructConfig
@@ -57,7 +58,7 @@ def _declare(parser: CommandParser) -> None:
     add("--input", type=Path, required=True, help="a folder, a photo, a clip, or a Parquet manifest")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--layout", default="auto", help="as in ganfit reconstruct")
-    add("--models", default="ict", help="a bundle's name, or the YAML file of your own")
+    add("--models", default=DEFAULT_BUNDLE, help="a bundle's name, or the YAML file of your own")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
     add("--preset", default="default", help=PRESET_HELP)
     add("--steps", type=int, help="iterations of the fit; default: the preset's")

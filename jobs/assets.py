@@ -5,7 +5,7 @@
     ganfit assets fetch [NAME ...]
 
 Files live in the folder given by --model-dir, or by $GANFIT_MODELS, or else in the user's cache. Names are those of
-bundles and of files. Without names, `verify` checks the files of the bundle `ict` and every other known file that is
+bundles and of files. Without names, `verify` checks the files of the bundle `open` and every other known file that is
 present; `fetch`, the same as `ganfit fetch`, gets the files of that bundle. Exit code 0: all as it should be; 1:
 something is missing, altered or cannot be fetched.
 """
@@ -19,11 +19,10 @@ from jsonargparse import Namespace
 from jobs.cli.command import MIRROR_HELP, MODEL_DIR_HELP, Command, CommandParser
 from jobs.fetch import fetch_and_say, files_named
 from ops.errors import ModelFileError
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 from ops.weights.known_files import KNOWN_FILES
 from ops.weights.registry import licences, remedy_of, resolve_model_dir, sha256_of, verify
 from ops.weights.sources import GitHubFolder, ModelFile, PlainUrl
-
-DEFAULT_BUNDLE = "ict"
 
 
 def _run(options: Namespace) -> int:

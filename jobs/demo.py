@@ -45,9 +45,9 @@ def _run(options: Namespace) -> int:
     found = demonstrate(config, resolve_bundle("embedded"), say)
     print(f"\n{found.text}\n\n{time.perf_counter() - started:.0f} s. Comparison with the truth: {found.page}")
     print(
-        "Next, the benchmark by hand, or your own photos (ganfit assets list names the models they need):\n"
+        "Next, the benchmark by hand, or your own photos:\n"
         f"  ganfit micc --data {config.output / DATA} --output OUT --models embedded --preset faceworld\n"
-        "  ganfit reconstruct --input PHOTOS --output OUT --models ict\n\n"
+        "  ganfit fetch open && ganfit reconstruct PHOTOS OUT\n\n"
         f"Look at the faces: {found.gallery}"
     )
     return OK if found.complete else BAD_INPUT

@@ -6,6 +6,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from jobs.cli.command import Command, CommandParser
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 
 NOTES = """
 Runs build this texture by themselves the first time a bundle with `texture: {kind: procedural-pca}` is used, and keep
@@ -17,7 +18,7 @@ Exit status: 0 written, 1 wrong arguments or missing model files.
 
 
 def _declare(parser: CommandParser) -> None:
-    parser.add_argument("--models", default="ict", help="bundle name or YAML file whose shape is painted")
+    parser.add_argument("--models", default=DEFAULT_BUNDLE, help="bundle name or YAML file whose shape is painted")
     parser.add_argument(
         "--model-dir", type=Path, help="folder of the model files (default: $GANFIT_MODELS or the cache)"
     )

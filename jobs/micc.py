@@ -19,6 +19,7 @@ from evaluation.protocols import Protocol
 from jobs.cli.command import BAD_INPUT, OK, PRESET_HELP, Command, CommandParser, say
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.planner import PlanConfig
 from pipeline.micc.benchmark import MiccConfig, run_micc
@@ -50,7 +51,7 @@ def _declare(parser: CommandParser) -> None:
     add("--data", type=Path, required=True, help="folder with subject_01, subject_02, ...")
     add("--landmarks", type=Path, help="folder of LJSON annotations; default: anywhere below --data")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
-    add("--models", default="ict", help="a bundle's name, or the YAML file of your own")
+    add("--models", default=DEFAULT_BUNDLE, help="a bundle's name, or the YAML file of your own")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
     add("--preset", default="default", help=PRESET_HELP)
     add("--frames", type=int, default=5, help="frames drawn uniformly from every clip")

@@ -30,7 +30,7 @@ from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, Method, preset
 from ops.reconstruction.detection import DetectionConfig
 from ops.weights.bundle import resolve_bundle
-from ops.weights.bundle_file import built_in_bundles, known_files_of
+from ops.weights.bundle_file import DEFAULT_BUNDLE, built_in_bundles, known_files_of
 from ops.weights.registry import resolve_model_dir
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout
@@ -109,7 +109,7 @@ def _declare_content(parser: CommandParser) -> None:
         "files in a tar; default: the column identity_id",
     )
     bundles = ", ".join(built_in_bundles())
-    add("--models", default="open", help=f"a bundle ({bundles}) or the YAML file of your own")
+    add("--models", default=DEFAULT_BUNDLE, help=f"a bundle ({bundles}) or the YAML file of your own")
     add("--model-dir", help=MODEL_DIR_HELP)
     add("--fetch", action="store_true", help="first fetch the model files that are missing, as ganfit fetch does")
     add("--mirror", help="with --fetch: " + MIRROR_HELP)

@@ -18,6 +18,7 @@ from jsonargparse import Namespace
 
 from jobs.cli.command import Command, CommandParser, say
 from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 from pipeline.cluster.item_tasks import TaskConfig
 from pipeline.micc.annotation import Annotator
 from pipeline.micc.registration import RegisterConfig, register
@@ -53,7 +54,7 @@ def _declare(parser: CommandParser) -> None:
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add(
         "--template",
-        default="ict",
+        default=DEFAULT_BUNDLE,
         help="what is registered: a bundle's name, a shape model (.safetensors), or a mesh; take the model that "
         "reconstructs, so that its meshes can be measured vertex by vertex",
     )

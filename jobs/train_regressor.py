@@ -1,6 +1,6 @@
 """Train the FastGANFit regressor of a bundle: an aligned face to all parameters at once (Gecer et al. 2021).
 
-    ganfit train-regressor --models ict --input PHOTOS --input OUT --output regressor
+    ganfit train-regressor --models open --input PHOTOS --input OUT --output regressor
 
 learns from the faces of a data set (a folder of photos and clips, or a manifest), from a run of ganfit reconstruct,
 whose fits are then its labels, or, with --portraits N, from N people of the face world photographed on the bundle's
@@ -24,6 +24,7 @@ from jsonargparse import Namespace
 
 from jobs.cli.command import Command, CommandParser, say
 from ops.errors import ConfigurationError
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 
 
 def _declare(parser: CommandParser) -> None:
@@ -33,7 +34,7 @@ def _declare(parser: CommandParser) -> None:
     add("--first-person", type=int, default=0, help="number of the first of these people")
     add("--start-from", type=Path, help="a regressor.safetensors of the same layout, for what it makes of pictures")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
-    add("--models", default="ict", help="a bundle's name or YAML file")
+    add("--models", default=DEFAULT_BUNDLE, help="a bundle's name or YAML file")
     add("--model-dir", type=Path, help="folder of model files; default: $GANFIT_MODELS, else a cache")
     add("--steps", type=int, default=20_000, help="training steps")
     add("--batch", type=int, default=32, help="faces per step, over all workers")

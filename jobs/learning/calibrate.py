@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 
 from jobs.cli.command import MODEL_DIR_HELP, Command, CommandParser, say
 from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 from ops.weights.registry import sha256_of
 from pipeline.input.listing import Layout
 from pipeline.training.landmark_calibration import make_calibration
@@ -25,7 +26,7 @@ Exit status: 0 written, 1 too few usable photos or wrong arguments.
 def _declare(parser: CommandParser) -> None:
     parser.add_argument("--input", required=True, help="folder of photos, one sub-folder per person, or a manifest")
     parser.add_argument("--layout", choices=get_args(Layout), default="auto", help="how the input is laid out")
-    parser.add_argument("--models", default="ict", help="bundle: a built-in name or a YAML file")
+    parser.add_argument("--models", default=DEFAULT_BUNDLE, help="bundle: a built-in name or a YAML file")
     parser.add_argument("--model-dir", help=MODEL_DIR_HELP)
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
 

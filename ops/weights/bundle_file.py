@@ -12,6 +12,8 @@ from ops.weights.registry import known_file, with_companions
 from ops.weights.sources import ModelFile
 
 BUILT_IN_FOLDER = Path(__file__).parent / "bundles"
+DEFAULT_BUNDLE = "open"
+"""What commands use unless another bundle is asked for."""
 
 
 def built_in_bundles() -> tuple[str, ...]:

@@ -240,13 +240,14 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
     import ray
     import ray.exceptions
 
+    if address:
+        _check_answers(address)
     if ray.is_initialized():
         _quieten(config)
         yield ray
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
-        _check_answers(address)
         options |= {"address": address, "runtime_env": _workers_code()}
     else:
         # Without the word Ray would join whatever instance somebody has started on this machine.

@@ -31,7 +31,7 @@ def test_verify_of_absent_and_altered_files_ends_with_1(tmp_path: Path, capsys: 
     assert all(part in said for part in (str(path), item.sha256, found, "ganfit fetch pfld_68"))
     assert main(["verify", "--model-dir", str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert all(item.filename in said for item in known_files_of("ict"))
+    assert all(item.filename in said for item in known_files_of("open"))
 
 
 def test_unknown_names_end_with_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +54,7 @@ def test_the_command_answers_without_torch(tmp_path: Path) -> None:
 
 @pytest.mark.models
 def test_verify_and_fetch_accept_the_right_files(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", "--model-dir", str(model_dir)]) == 0
+    assert main(["verify", "ict", "--model-dir", str(model_dir)]) == 0
     assert capsys.readouterr().out.count("ok  ") >= 5
     assert main(["fetch", "ict", "--model-dir", str(model_dir)]) == 0
     assert "everything is there already" in capsys.readouterr().out
