@@ -3,7 +3,8 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
 
 from ops.files.photo import LUMA
 
@@ -16,6 +17,8 @@ FAINTEST = 0.06
 """Crops whose brightest twentieth is darker than this part of white show nothing."""
 FLATTEST = 0.015
 """Nor do crops with a lower standard deviation of the luma."""
+GREY_SPREAD = 0.012
+"""A photo whose colours spread less than this about grey, on average, is a grey one."""
 
 
 class FaceSignal(NamedTuple):
@@ -52,3 +55,8 @@ def shows_something(crop_rgb: UInt8[np.ndarray, "side side 3"]) -> bool:
     middle = slice(quarter, len(crop_rgb) - quarter)
     luma = (crop_rgb[middle, middle].astype(np.float32) @ np.array(LUMA, np.float32)) / 255
     return float(np.quantile(luma, 0.95)) >= FAINTEST and float(luma.std()) >= FLATTEST
+
+
+def are_grey(crops: Float[Tensor, "image 3 side side"]) -> Bool[Tensor, " image"]:
+    """Which photos are black and white, or toned so faintly that they tell no colour; RGB in [0, 1]."""
+    return (crops - crops.mean(1, keepdim=True)).abs().mean((1, 2, 3)) < GREY_SPREAD

@@ -13,13 +13,15 @@ from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.landmark_points import LandmarkSurface, choose_landmarks, landmark_surface
 from ops.face.morphable_model import MorphableModel
 from ops.face.prior import CameraLightPrior
+from ops.face.signal import are_grey
+from ops.face.skin import skin_weight
 from ops.files.photo import LUMA
 from ops.fit import losses
 from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, draw_second_renders
-from ops.fit.views import View, make_views, skin_weight
+from ops.fit.views import View, make_views
 from ops.geometry.camera import project_points
 from ops.geometry.constants import constant_like
 from ops.networks.recognition import Recognition
@@ -30,8 +32,6 @@ from ops.texture.interface import TextureModel
 
 INITIAL_LIGHT = (0.0, 0.3, 1.2, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6)
 """Where every light starts, solver units: above the camera's line of sight, white, a little darker than the albedo."""
-GREY_SPREAD = 0.012
-"""A photo whose colours spread less than this about grey, on average, is a grey one."""
 BACKGROUND = 0.5
 """Grey behind the second render: recognition's zero."""
 SEEN_IN_VIEWS = frozenset(("identity", "content"))
@@ -156,8 +156,7 @@ class Objective:
         skin = skin_weight(inputs.landmarks_px, config.render_px) if config.skin_mask else None
         self.skin = torch.ones_like(inputs.images[:, 0]) if skin is None else skin
         self.compared = self.skin * inputs.valid
-        spread = (inputs.images - inputs.images.mean(1, keepdim=True)).abs().mean((1, 2, 3))
-        self.grey = spread < GREY_SPREAD
+        self.grey = are_grey(inputs.images)
         self.grey_images = self.grey.tolist()
         self.light_start = inputs.images.new_tensor(INITIAL_LIGHT)
         self.draws = self._draw() if config.second_render else None
