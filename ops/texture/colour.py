@@ -16,11 +16,19 @@ LUMA_CHROMA = torch.tensor((LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, 
 
 def luma_chroma_from_rgb(rgb: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*batch 3 height width"]:
     """RGB to luma, Cb, Cr; of colours in [0, 1] the luma lies there too, the others in [-0.5, 0.5]."""
-    return torch.einsum("ij,...jhw->...ihw", LUMA_CHROMA.to(rgb), rgb)
+    return _mixed(rgb, LUMA_CHROMA)
 
 
 def rgb_from_luma_chroma(
     luma_chroma: Float[Tensor, "*batch 3 height width"],
 ) -> Float[Tensor, "*batch 3 height width"]:
     """The inverse of `luma_chroma_from_rgb`; not clamped."""
-    return torch.einsum("ij,...jhw->...ihw", torch.linalg.inv(LUMA_CHROMA).to(luma_chroma), luma_chroma)
+    return _mixed(luma_chroma, torch.linalg.inv(LUMA_CHROMA))
+
+
+def _mixed(
+    channels: Float[Tensor, "*batch 3 height width"], matrix: Float[Tensor, "3 3"]
+) -> Float[Tensor, "*batch 3 height width"]:
+    """Texel by texel, so that equal colours stay equal bit by bit wherever they lie."""
+    first, second, third = channels.unbind(-3)
+    return torch.stack([a * first + b * second + c * third for a, b, c in matrix.tolist()], -3)
