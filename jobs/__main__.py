@@ -31,6 +31,7 @@ GROUPS = {
         "import-model": "convert a morphable model you have a licence for",
         "import-texture": "convert a Progressive GAN pickle (TBGAN) into a texture model",
         "make-texture": "paint the PCA texture of a shape model with other settings",
+        "learn-texture": "learn a texture model from ordinary photos",
         "calibrate": "where a landmark network's points lie on a shape model, from photos",
         "estimate-prior": "prior of camera and light from 300W-LP / 300W-3D files",
         "train-texture-gan": "train a texture generator on UV maps",
@@ -46,7 +47,7 @@ GROUPS = {
     },
 }
 """Every command with one line about it. `python -m jobs.NAME`, with underscores, runs those of no sub-folder too."""
-ROOMS = {"calibrate": "learning."}
+ROOMS = {"calibrate": "learning.", "learn-texture": "learning."}
 """The sub-folder of a command that does not lie in jobs itself."""
 COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
 SHELLS = ("bash", "zsh", "tcsh")

@@ -21,10 +21,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ops.texture.atlas import Atlas
+from ops.errors import ConfigurationError
+from ops.face.morphable_model import MorphableModel
+from ops.faceworld.shape import UV_LAYOUT as FACEWORLD_LAYOUT
+from ops.texture.atlas import Atlas, make_atlas
 from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
 from ops.texture.completion import CHROMA_SCALE, SeenTexture, agreement, complete_texture
+from ops.texture.interface import TextureModel
+from ops.texture.layout import ATLAS_LAYOUT
 from ops.texture.pca import PcaTexture
+from ops.texture.procedural import canvas_for, texel_weight
 from ops.texture.sketches import Mirroring, Parts, TextureSketch, principal_combinations, sketch_textures
 
 PRIOR_PEOPLE = 25.0
@@ -94,7 +100,8 @@ class TextureLearner:
     @property
     def mirroring(self) -> Mirroring:
         """Which texels mirror each other."""
-        return Mirroring(mirrored=self.atlas.mirrored & ~self.atlas.eyeballs)
+        eyeballs = self.atlas.eyeballs | self.atlas.eyeballs.flip(-1)
+        return Mirroring(mirrored=self.atlas.mirrored & ~eyeballs)
 
     @property
     def weight(self) -> Float[Tensor, "3 side side"]:
@@ -181,3 +188,28 @@ class TextureLearner:
             np.asarray(cv2.GaussianBlur(one * mask, (0, 0), sigma)) / norm for one in modes.flatten(0, 1).numpy()
         ]
         return torch.where(face, torch.from_numpy(np.stack(blurred)).unflatten(0, modes.shape[:2]), modes)
+
+
+def make_learner(shape: MorphableModel, prior: TextureModel, side: int, mode_count: int) -> TextureLearner:
+    """What learning a texture model of a side for a shape model needs.
+
+    Raises:
+        ConfigurationError: a prior that is no PCA, or has another number of texels than the side or a multiple of it.
+    """
+    if not isinstance(prior, PcaTexture):
+        raise ConfigurationError("expected a bundle with a PCA texture to learn another from, got a generator")
+    if prior.resolution == side or side in prior.levels:
+        mean, basis = prior.at_level(side)
+        prior = PcaTexture(mean=mean, basis=basis, uv_layout=prior.uv_layout)
+    else:
+        raise ConfigurationError(f"expected a side out of {', '.join(map(str, prior.levels))} texels, got {side}")
+    return TextureLearner(
+        atlas=make_atlas(shape, side), importance=texel_importance(shape, side), prior=prior, mode_count=mode_count
+    )
+
+
+def texel_importance(shape: MorphableModel, side: int) -> Float[Tensor, "side side"]:
+    """How much a texel counts: features most where the layout says where they lie, else all alike."""
+    if shape.metadata.uv_layout in (ATLAS_LAYOUT, FACEWORLD_LAYOUT):
+        return torch.from_numpy(texel_weight(canvas_for(shape, side)))
+    return torch.ones(side, side)

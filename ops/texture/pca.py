@@ -1,5 +1,7 @@
 """The linear texture model T(p) = mean + sum_k p_k basis_k, p in standard deviations, and its file format."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,7 +56,7 @@ class PcaTexture:
         Raises:
             ConfigurationError: a level this model does not have.
         """
-        mean, basis = self._at(self.resolution if level is None else level)
+        mean, basis = self.at_level(self.resolution if level is None else level)
         return torch.addmm(mean.flatten(), latent, basis.flatten(1)).unflatten(1, mean.shape)
 
     def constrain(self, latent: Float[Tensor, "image latent"]) -> Float[Tensor, "image latent"]:
@@ -65,8 +67,12 @@ class PcaTexture:
         """The same model on another device."""
         return PcaTexture(mean=self.mean.to(device), basis=self.basis.to(device), uv_layout=self.uv_layout)
 
-    def _at(self, level: int) -> tuple[Tensor, Tensor]:
-        """Mean and basis averaged down to a level, computed once."""
+    def at_level(self, level: int) -> tuple[Float[Tensor, "3 side side"], Float[Tensor, "latent 3 side side"]]:
+        """Mean and basis averaged down to a level, computed once.
+
+        Raises:
+            ConfigurationError: a level this model does not have.
+        """
         if level not in self._pyramid:
             if level not in self.levels:
                 raise ConfigurationError(f"expected a texture level among {self.levels}, got {level}")
@@ -78,10 +84,14 @@ class PcaTexture:
         return self._pyramid[level]
 
 
-def save_pca_texture(texture: PcaTexture, path: Path) -> None:
-    """Write mean (float32) and basis (float16) as safetensors with the layout in the metadata."""
+def save_pca_texture(texture: PcaTexture, path: Path, about: Mapping[str, object] | None = None) -> None:
+    """Write mean (float32) and basis (float16) as safetensors with the layout in the metadata.
+
+    What it was made from goes there, too, as JSON.
+    """
     tensors = {"mean": texture.mean.float(), "basis": texture.basis.half()}
-    write_tensor_file(path, tensors, {"format": FORMAT, "uv_layout": texture.uv_layout})
+    metadata = {"format": FORMAT, "uv_layout": texture.uv_layout}
+    write_tensor_file(path, tensors, metadata | ({"about": json.dumps(about, sort_keys=True)} if about else {}))
 
 
 def load_pca_texture(path: Path) -> PcaTexture:

@@ -6,17 +6,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute
+
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
 from ops.geometry.mesh_io import MESH_WRITERS
 from ops.reconstruction.detection import DetectionConfig
 from ops.weights.bundle import ModelBundle
 from pipeline.cluster.session import ClusterConfig
-from pipeline.input.listing import Layout
+from pipeline.input.listing import Layout, Listing
 from pipeline.input.planner import PlanConfig
+from pipeline.input.sources import list_input
 from pipeline.stages.writing import MeshFormat
 from pipeline.storage.store import Storage, open_output
 from pipeline.storage.submitted_job import submission_id
+
+pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +46,8 @@ class ReconstructConfig:
     """Files written for every identity; the first is its main one."""
     clip_timeout_s: float = 600.0
     """Seconds a clip may take to decode; one that takes longer fails as timeout."""
+    people: frozenset[str] | None = None
+    """Use only these persons; None: all."""
     since: datetime | None = None
     """Plan only people who have a new or changed file that was modified after this."""
     submission_id: str = field(default_factory=submission_id)
@@ -76,6 +84,19 @@ class ReconstructConfig:
             ConfigurationError: results cannot be kept there.
         """
         return open_output(self.output)
+
+    def listing(self) -> Listing:
+        """What there is to reconstruct.
+
+        Raises:
+            ConfigurationError: an input that cannot be listed.
+        """
+        listing = list_input(self.input, self.layout, self.identity_field)
+        if self.people is None:
+            return listing
+        wanted = pa.array(sorted(self.people), listing.items.schema.field("identity_id").type)
+        chosen = pc.is_in(listing.items.column("identity_id"), value_set=wanted)
+        return dataclasses.replace(listing, items=listing.items.filter(chosen))
 
     def computed(self) -> dict[str, Any]:
         """The settings that decide what is computed; the input and how it is divided are no part of them."""

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ops.weights.bundle import ModelBundle
-from pipeline.input.sources import list_input
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.reconstruction import check_folders, check_run, describe_plan, plan_new
 from pipeline.run.plans import read_plans
@@ -63,7 +62,7 @@ def forecast(config: ReconstructConfig, bundle: ModelBundle) -> Forecast:
     config.check_models(bundle)
     root = config.root
     check_folders(config, root)
-    listing = list_input(config.input, config.layout, config.identity_field)
+    listing = config.listing()
     committed = ShardStore(root).summaries()
     check_run(config, bundle, root, committed)
     plans = read_plans(root)

@@ -13,7 +13,6 @@ from pipeline.cluster.session import Pools, default_shard_size, ray_session
 from pipeline.gallery.report import ReportContent, write_report
 from pipeline.input.listing import Listing
 from pipeline.input.planner import Plan, plan_shards
-from pipeline.input.sources import list_input
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.graph import commit_stages, prepare_stages
 from pipeline.run.accounts import take_account
@@ -67,7 +66,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
     config.check_models(bundle)
     root = config.root
     check_folders(config, root)
-    listing = list_input(config.input, config.layout, config.identity_field)
+    listing = config.listing()
     with lease(root, config.submission_id, say) as fence, as_output_errors(root):
         earlier = read_record(root)
         store = ShardStore(root, fence)
@@ -189,7 +188,7 @@ def _record(run: _Run, found: Mapping[str, Any], runs: Sequence[dict[str, Any]])
     # Without what the URIs may hold of credentials.
     places = {"input": str(open_storage(run.config.input)), "output": str(run.store.root)}
     return {
-        "configuration": dataclasses.asdict(run.config) | places,
+        "configuration": dataclasses.asdict(run.config) | places | {"people": _count(run.config.people)},
         "models": run.bundle.description(),
         "versions": library_versions(),
         "input": {
@@ -249,6 +248,10 @@ def _conclude(run: _Run, pace: Pace, record: dict[str, Any], say: Say) -> RunSum
     content = ReportContent(summary=summary, shards=shards, record=record, superseded=account.superseded)
     say(f"report: {write_report(root, content, lambda: load_shape(run.bundle.shape))}")
     return summary
+
+
+def _count(people: frozenset[str] | None) -> int | None:
+    return None if people is None else len(people)
 
 
 def _without_paths(models: dict[str, Any]) -> dict[str, Any]:
