@@ -42,6 +42,7 @@ from pipeline.run.summary import table_text
 from pipeline.stages.writing import MeshFormat
 from pipeline.storage.submitted_job import submission_id
 from pipeline.tables.logs import log_event, log_to_stderr
+from pipeline.training.learned_texture import AUTO, choose_texture, with_texture
 
 
 def _run(options: Namespace) -> int:
@@ -49,12 +50,18 @@ def _run(options: Namespace) -> int:
     if options.fetch:
         fetch_and_say(known_files_of(options.models), resolve_model_dir(_folder(options.model_dir)), options.mirror)
     bundle = resolve_bundle(options.models, options.model_dir)
+    config.check_models(bundle)
+    texture = choose_texture(config, bundle, options.learn_texture, usual=options.preset == "default")
     if options.dry_run:
+        print(texture.line)
+        if texture.what != "learn":
+            bundle = with_texture(texture, config, bundle, options.models, say)
         print(forecast(config, bundle).text())
         return OK
     tell = say if options.log_format == "text" else _log()
     tell(f"models: {bundle.about}")
-    summary = reconstruct(config, bundle, tell)
+    tell(texture.line)
+    summary = reconstruct(config, with_texture(texture, config, bundle, options.models, tell), tell)
     print()
     print(table_text(summary))
     return OK if summary.complete else refuse("not every input file is accounted for: run the same command again")
@@ -113,6 +120,13 @@ def _declare_content(parser: CommandParser) -> None:
     add("--model-dir", help=MODEL_DIR_HELP)
     add("--fetch", action="store_true", help="first fetch the model files that are missing, as ganfit fetch does")
     add("--mirror", help="with --fetch: " + MIRROR_HELP)
+    add(
+        "--learn-texture",
+        default=AUTO,
+        help="auto: where the input has 50 people or more and the bundle's texture is the painted one, a short first "
+        "pass over a sample learns a texture model from them, with which all are fitted; a run keeps what it has "
+        "learned. never: the bundle's texture. Or the texture.safetensors of ganfit learn-texture",
+    )
     add("--preset", default="default", help=PRESET_HELP)
     add(
         "--method",

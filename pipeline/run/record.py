@@ -17,6 +17,8 @@ from pipeline.storage.lease import FOLDER as LEASE_FOLDER
 from pipeline.storage.store import Storage
 
 RUN_FILE = "run.json"
+LEARNED_TEXTURE = "learned_texture"
+"""The folder in a run's output where its texture model is learned before it begins."""
 _CODE_PACKAGES = ("ops", "evaluation", "pipeline")
 _LIBRARIES = ("ganfit", "torch", "numpy", "numba", "onnxruntime", "pyarrow", "ray", "pillow", "av")
 
@@ -90,7 +92,7 @@ def read_record(root: Storage) -> dict[str, Any] | None:
 def _foreign(root: Storage) -> list[str]:
     """What is there beside that with which a run begins, before it writes its record."""
     try:
-        return [entry.name for entry in root.entries() if entry.name not in (LEASE_FOLDER, PLANS)]
+        return [entry.name for entry in root.entries() if entry.name not in (LEASE_FOLDER, PLANS, LEARNED_TEXTURE)]
     except OSError as error:
         raise OutputError(f"expected a folder that can be written as output, got {root}: {error}") from error
 

@@ -79,8 +79,9 @@ def test_a_shard_of_another_run_is_noticed_though_the_record_agrees(tmp_path: Pa
 def test_a_new_folder_has_no_record_and_a_foreign_one_is_refused(tmp_path: Path) -> None:
     root = open_storage(tmp_path)
     assert read_record(root / "new") is None
-    (tmp_path / "lease").mkdir()
-    assert read_record(root) is None
+    for name in ("lease", "learned_texture"):
+        (tmp_path / name).mkdir()
+        assert read_record(root) is None
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(OutputError, match=r"holds holiday\.jpg"):
         read_record(root)
