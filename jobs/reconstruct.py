@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,8 @@ from typing import get_args
 
 from jsonargparse import ActionConfigFile, Namespace
 
-from jobs.cli.command import MIRROR_HELP, MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse, say
+from jobs.cli.command import MIRROR_HELP, MODEL_DIR_HELP, OK, PRESET_HELP, Command, CommandParser, refuse
+from jobs.cli.console import LINE_S, Console
 from jobs.fetch import fetch_and_say
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, Method, preset
@@ -38,6 +40,7 @@ from pipeline.input.planner import PlanConfig
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.dry_run import forecast
 from pipeline.reconstruct.reconstruction import reconstruct
+from pipeline.run.progress import Progress
 from pipeline.run.summary import table_text
 from pipeline.stages.writing import MeshFormat
 from pipeline.storage.submitted_job import submission_id
@@ -58,10 +61,11 @@ def _run(options: Namespace) -> int:
             bundle = with_texture(texture, config, bundle, options.models, say)
         print(forecast(config, bundle).text())
         return OK
-    tell = say if options.log_format == "text" else _log()
-    tell(f"models: {bundle.about}")
-    tell(texture.line)
-    summary = reconstruct(config, with_texture(texture, config, bundle, options.models, tell), tell)
+    with Console() as console:
+        tell, show = (console.say, console.show) if options.log_format == "text" else _log()
+        tell(f"models: {bundle.about}")
+        tell(texture.line)
+        summary = reconstruct(config, with_texture(texture, config, bundle, options.models, tell), tell, show)
     print()
     print(table_text(summary))
     return OK if summary.complete else refuse("not every input file is accounted for: run the same command again")
@@ -200,10 +204,17 @@ def _moment(text: str | None) -> datetime | None:
         raise ConfigurationError(f"expected a date or time such as 2026-11-21 for --since, got {text!r}") from error
 
 
-def _log() -> Callable[[str], None]:
-    """Progress as JSON lines on standard error, as the workers log."""
+def _log() -> tuple[Callable[[str], None], Callable[[Progress], None]]:
+    """Progress as JSON lines on standard error, as the workers log; how far it is, every `LINE_S` seconds."""
     log_to_stderr()
-    return lambda line: log_event("progress", line=line)
+    last = [time.monotonic()]
+
+    def show(progress: Progress) -> None:
+        if time.monotonic() - last[0] >= LINE_S:
+            last[0] = time.monotonic()
+            log_event("images", **{name: value for name, value in progress.to_json().items() if name != "time"})
+
+    return lambda line: log_event("progress", line=line), show
 
 
 main = Command("reconstruct", __doc__, _declare, _run, usage="PHOTOS OUT [options]", parse=_parse)

@@ -14,7 +14,7 @@ from ops.fit.objective import FitInput, FitLosses, FitModels, Objective
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.regression import reliable_landmarks, start_from_regressor
 from ops.fit.stage_one import fit_stage_one
-from ops.fit.stage_two import Ended, StageTwo
+from ops.fit.stage_two import Ended, StageTwo, Watch
 from ops.geometry.camera import camera_to_vector
 from ops.render.lighting import light_to_vector
 
@@ -53,7 +53,7 @@ class _Measures(NamedTuple):
     terms: Float[Tensor, "image term"]
 
 
-def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResult:
+def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Watch | None = None) -> FitResult:
     """Fit every image of the batch; images of one group share identity and texture.
 
     Stage one fits landmarks alone, or asks the regressor, whose own landmarks then stand in for scattered ones. Stage
@@ -76,7 +76,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig) -> FitResu
             parameters, finite = fit_stage_one(models, inputs, config)
             believed = inputs.landmarks_px
     objective = Objective(models, inputs._replace(landmarks_px=believed), config)
-    ended = StageTwo(objective, parameters).run(~finite)
+    ended = StageTwo(objective, parameters).run(~finite, watch)
     elapsed = time.perf_counter() - started
     return _finish(ended, parameters, objective, inputs, elapsed)
 

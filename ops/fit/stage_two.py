@@ -1,6 +1,7 @@
 """Stage two of the fit: Adam on the whole objective (Gecer et al. 2019, section 3.4)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -63,6 +64,10 @@ class Ended:
         self.iterations[state.images] = state.iterations
 
 
+Watch = Callable[[float], None]
+"""Told after every iteration which share of a batch's work is done, in [0, 1]; asks the device for nothing."""
+
+
 class _Part(NamedTuple):
     """Rows that are computed together, what they are compared with, and the side of their textures."""
 
@@ -94,7 +99,7 @@ class StageTwo:
         alone = self.batching.one_by_one
         self.targets = [objective.targets(rows) for rows in self.batching.split(len(inputs.group))] if alone else []
 
-    def run(self, diverged: Bool[Tensor, " image"]) -> Ended:
+    def run(self, diverged: Bool[Tensor, " image"], watch: Watch | None = None) -> Ended:
         """Optimise every image that has not diverged before it began."""
         count, device = diverged.shape[0], diverged.device
         infinite = torch.full((count,), math.inf, device=device)
@@ -121,6 +126,8 @@ class StageTwo:
             if not parts:
                 break
             state = self._step(state, parts, step)
+            if watch is not None:
+                watch(1 - len(state.images) / count * (1 - (step + 1) / len(self.levels)))
         ended.take(state)
         return ended
 

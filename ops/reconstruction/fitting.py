@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ops.fit import FitConfig, FitInput, FitLosses, FitModels, fit_faces, render_fit
+from ops.fit.stage_two import Watch
 from ops.fit.uncertainty import shape_std_mm
 
 LOSS_NAMES: tuple[str, ...] = FitLosses._fields
@@ -87,13 +88,13 @@ def pack_faces(faces: Sequence[AlignedFace], device: torch.device) -> FitInput:
     )
 
 
-def fit_people(models: FitModels, inputs: FitInput, config: FitConfig) -> list[FittedFace]:
-    """Fit one batch and render it; one result per image, in order.
+def fit_people(models: FitModels, inputs: FitInput, config: FitConfig, watch: Watch | None = None) -> list[FittedFace]:
+    """Fit one batch and render it; one result per image, in order. `watch` is told how far it is.
 
     Raises:
         ConfigurationError: a start from a regressor that the models do not have.
     """
-    result = fit_faces(models, inputs, config)
+    result = fit_faces(models, inputs, config, watch)
     preview = render_fit(models, inputs, result, config.render_px)
     spread = shape_std_mm(models, inputs, result)
     textures = [to_bytes(texture) for texture in preview.texture]

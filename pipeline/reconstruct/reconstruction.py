@@ -9,6 +9,7 @@ from typing import Any
 from ops.errors import OutputError
 from ops.weights.bundle import ModelBundle, load_shape
 from pipeline.cluster.execution import make_shards
+from pipeline.cluster.progress import Show, watching
 from pipeline.cluster.session import Pools, default_shard_size, ray_session
 from pipeline.gallery.report import ReportContent, write_report
 from pipeline.input.listing import Listing
@@ -50,13 +51,19 @@ class _Run:
     """Grows as the run proceeds."""
 
 
-def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambda line: None) -> RunSummary:
+def reconstruct(
+    config: ReconstructConfig,
+    bundle: ModelBundle,
+    say: Say = lambda line: None,
+    show: Show = lambda progress: None,
+) -> RunSummary:
     """Reconstruct everything that is not yet in the output.
 
     Args:
         config: the run.
         bundle: verified models.
         say: receives the lines of progress.
+        show: receives how far the run is, once a second, in another thread.
 
     Raises:
         ConfigurationError: an input, setting or cluster that cannot work.
@@ -82,7 +89,7 @@ def reconstruct(config: ReconstructConfig, bundle: ModelBundle, say: Say = lambd
         outcome: Outcome = "failed"
         write_record(root, record)
         try:
-            _make_pending(run, pace, say)
+            _make_pending(run, pace, say, show)
             outcome = "complete"
         except KeyboardInterrupt:
             outcome = "interrupted"
@@ -203,7 +210,7 @@ def _record(run: _Run, found: Mapping[str, Any], runs: Sequence[dict[str, Any]])
     }
 
 
-def _make_pending(run: _Run, pace: Pace, say: Say) -> None:
+def _make_pending(run: _Run, pace: Pace, say: Say, show: Show) -> None:
     """Make every planned shard that is not committed; adds them to `run.committed`."""
     if run.committed:
         say(f"{len(run.committed)} of {run.plans.next_shard} shards are there already")
@@ -216,10 +223,13 @@ def _make_pending(run: _Run, pace: Pace, say: Say) -> None:
         commit = commit_stages(run.config, run.bundle, sizes, pools, run.store, run.fingerprint.digest())
         return prepare_stages(run.config, run.bundle), commit
 
-    def committed(summary: ShardSummary) -> None:
-        run.committed[summary.shard] = summary
+    images = run.plans.images_of(run.plans.pending(run.committed))
+    with ray_session(run.config.cluster) as ray, watching(ray, images, run.store.root, show) as watcher:
 
-    with ray_session(run.config.cluster) as ray:
+        def committed(summary: ShardSummary) -> None:
+            run.committed[summary.shard] = summary
+            watcher.commit(summary.shard)
+
         make_shards(
             ray, run.config.cluster, stages, lambda: run.plans.pending(run.committed), committed, pace=pace, say=say
         )

@@ -183,6 +183,13 @@ class PlanStore:
             pc.sum(chosen.column("images")).as_py() or 0,
         )
 
+    def images_of(self, shards: Iterable[int]) -> dict[int, int]:
+        """How many images each of some shards has."""
+        wanted = pa.array(list(shards), pa.int32())
+        chosen = self.identities.filter(pc.is_in(self.identities.column("shard"), value_set=wanted))
+        counted = chosen.select(["shard", "images"]).group_by("shard").aggregate([("images", "sum")])
+        return dict(zip(counted.column("shard").to_pylist(), counted.column("images_sum").to_pylist(), strict=True))
+
     def current(self, committed: Iterable[int]) -> pa.Table:
         """Rows of `CURRENT`: the newest committed shard of every person that has one."""
         done = pa.array(sorted(committed), pa.int32())

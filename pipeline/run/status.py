@@ -9,6 +9,7 @@ from typing import Any
 from ops.errors import OutputError
 from pipeline.run.accounts import take_account
 from pipeline.run.plans import read_plans
+from pipeline.run.progress import Progress, read_progress
 from pipeline.run.record import read_record
 from pipeline.run.shards import ShardStore
 from pipeline.run.summary import duration_text, total
@@ -42,10 +43,12 @@ class RunStatus:
     heartbeat_age_s: float | None
     latest_run: Mapping[str, Any]
     """Its entry in run.json."""
+    progress: Progress | None = None
+    """Image by image, as the running driver stored it last; None where none runs, or it has not said anything yet."""
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
-        return asdict(self)
+        return asdict(self) | {"progress": self.progress and self.progress.to_json()}
 
 
 def read_status(root: Storage) -> RunStatus:
@@ -69,6 +72,11 @@ def read_status(root: Storage) -> RunStatus:
     seconds = _elapsed_s(latest, owner, now if running else None)
     pace = 60 * (frames - latest.get("frames_before", 0)) / seconds if seconds and shards > 0 else None
     left = seconds / shards * (plans.next_shard - len(committed)) if running and seconds and shards > 0 else None
+    progress = read_progress(root) if running else None
+    if progress is not None and owner is not None and progress.time < owner.started:
+        progress = None  # of an earlier run that was killed
+    if progress is not None:
+        pace, left = progress.per_minute, progress.seconds_left
     return RunStatus(
         output=str(root),
         state=state,
@@ -83,6 +91,7 @@ def read_status(root: Storage) -> RunStatus:
         owner=_name(owner),
         heartbeat_age_s=age,
         latest_run=latest,
+        progress=progress,
     )
 
 
@@ -94,7 +103,9 @@ def status_text(status: RunStatus) -> str:
         f"{status.shards_committed} of {status.shards} shards ({100 * share:.1f} %), "
         f"{status.items_done} of {status.items} input files",
     ]
-    if status.images_per_minute is not None:
+    if status.progress is not None:
+        lines.append(f"this run: {status.progress.text()}")
+    elif status.images_per_minute is not None:
         left = "" if status.seconds_left is None else f", {duration_text(status.seconds_left)} left"
         lines.append(f"{status.images_per_minute:.1f} images per minute{left}")
     if status.heartbeat_age_s is not None:

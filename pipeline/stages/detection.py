@@ -19,6 +19,7 @@ from ops.reconstruction.strangers import find_strangers
 from ops.weights.bundle import load_detector, load_landmarks, load_recognition
 from ops.weights.models import ModelRef
 from pipeline.stages.stage import naming
+from pipeline.tables.progress import report_progress
 from pipeline.tables.schema import DECODED, DETECTED, Frame, Reason, Status, frames_from_table, table_from_frames
 
 
@@ -64,6 +65,7 @@ class DetectFaces:
             for position in waiting:
                 with naming(self, rows[position].image_id):
                     rows[position], candidates[position] = self._look(loaded, rows[position])
+                report_progress(rows[position].shard, "detect", (position + 1) / len(rows))
             used = sorted((*used, *waiting))
             chosen = self._choose(loaded, [rows[p] for p in used], [candidates[p] for p in used])
             found = dict(zip(used, chosen, strict=True))

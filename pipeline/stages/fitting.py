@@ -16,6 +16,7 @@ from ops.render.rasterize import RasterizerName
 from ops.weights.bundle import ModelBundle
 from pipeline.stages.models import load_fit_models
 from pipeline.stages.stage import naming
+from pipeline.tables.progress import report_progress
 from pipeline.tables.schema import ALIGNED, Frame, ModelSizes, Reason, Status, fitted_schema, frames_from_table
 
 
@@ -50,11 +51,18 @@ class FitFaces:
         """Fit every person of a block."""
         rows = frames_from_table(table)
         fits: list[FittedFace | None] = [None] * len(rows)
+        waiting = sum(row.ok for row in rows)
         for batch in batches([row.identity_id if row.ok else None for row in rows], self.batch_images):
+
+            def watch(share: float, left: int = waiting, size: int = len(batch)) -> None:
+                report_progress(rows[0].shard, "fit", 1 - (left - share * size) / len(rows))
+
+            watch(0.0)
             with naming(self, ", ".join(sorted({rows[position].identity_id for position in batch}))):
                 inputs = fit_input([rows[position] for position in batch], loaded.device)
-                for position, fit in zip(batch, fit_people(loaded, inputs, self.config), strict=True):
+                for position, fit in zip(batch, fit_people(loaded, inputs, self.config, watch), strict=True):
                     fits[position] = fit
+            waiting -= len(batch)
         return self._table(_records(rows, fits))
 
     def give_up(self, table: pa.Table, message: str) -> pa.Table:

@@ -122,3 +122,18 @@ def test_the_paper_preset_runs_and_lowers_its_objective(models: FitModels, photo
     before = fit_faces(models, known.inputs, replace(config, steps=0))
     after = fit_faces(models, known.inputs, replace(config, steps=15))
     assert (after.loss_total < before.loss_total).all()
+
+
+def test_a_fit_says_after_every_iteration_how_much_of_its_work_is_done(
+    models: FitModels, photographs: Photographs
+) -> None:
+    known = photographs(2, 1, seed=3)
+    shares: list[float] = []
+    fit_faces(models, known.inputs, short(early_stop_window=0), shares.append)
+    assert shares == pytest.approx([(step + 1) / 12 for step in range(12)])
+    broken = known.inputs._replace(landmarks_px=known.inputs.landmarks_px.clone())
+    broken.landmarks_px[1] = torch.nan
+    shares.clear()
+    fit_faces(models, broken, short(early_stop_window=0), shares.append)
+    assert shares[0] == pytest.approx(1 - 0.5 * 11 / 12), "half of the work is gone with the broken image"
+    assert shares[-1] == 1

@@ -12,6 +12,7 @@ from pipeline.cluster.session import ClusterConfig
 from pipeline.input.planner import PlanConfig
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.reconstruction import reconstruct
+from pipeline.run.progress import Progress
 from pipeline.run.status import read_status
 
 pytestmark = pytest.mark.ray
@@ -35,7 +36,8 @@ def test_a_run_is_recorded_and_repeated_for_nothing(
 ) -> None:
     lines: list[str] = []
     wanted = config(album, tmp_path / "out")
-    summary = reconstruct(wanted, embedded, lines.append)
+    shown: list[Progress] = []
+    summary = reconstruct(wanted, embedded, lines.append, shown.append)
     assert summary.complete
     assert summary.frames == {"ok": 4}
     assert summary.fit_workers == 1
@@ -51,6 +53,9 @@ def test_a_run_is_recorded_and_repeated_for_nothing(
     assert entry["hosts"]
     assert entry["started"] <= entry["finished"]
     assert not (tmp_path / "out" / "attempts").exists()
+    assert {progress.total for progress in shown} == {4}
+    assert "fit" in {step for progress in shown for step in progress.steps}, "nobody heard the workers"
+    assert not (tmp_path / "out" / "progress.json").exists()
     status = read_status(wanted.root)
     assert (status.state, status.shards, status.shards_committed, status.items_done) == ("complete", 2, 2, 4)
     assert (status.frames, status.seconds_left) == ({"ok": 4}, None)

@@ -12,6 +12,7 @@ from pipeline.input.planner import PlanConfig, plan_shards
 from pipeline.run import status as status_module
 from pipeline.run.history import Pace, end_run, with_new_run
 from pipeline.run.plans import read_plans
+from pipeline.run.progress import Progress, write_progress
 from pipeline.run.record import write_record
 from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.run.status import read_status, status_text
@@ -75,6 +76,21 @@ def test_a_silent_driver_is_not_running(
     with lease(root):
         monkeypatch.setattr(status_module.time, "time", lambda now=time.time: now() + 61)
         assert read_status(root).state == "stopped"
+
+
+def test_a_running_driver_says_how_far_it_is_image_by_image(root: Storage, started: dict[str, Any]) -> None:
+    progress = Progress(done=1.5, total=6, seconds=30.0, steps={"fit": 1}, time=time.time() + 60)
+    with lease(root):
+        write_progress(root, progress)
+        now = read_status(root)
+        assert now.progress == progress
+        assert (now.images_per_minute, now.seconds_left) == (pytest.approx(3.0), pytest.approx(90.0))
+        assert "this run: 1 of 6 images; 3.0 per minute; 1 min 30 s left; shards in work: 1 fit" in status_text(now)
+        assert json.loads(json.dumps(now.to_json()))["progress"]["seconds_left"] == pytest.approx(90.0)
+        write_progress(root, Progress(done=6, total=6, seconds=30.0, time=time.time() - 3600))
+        assert read_status(root).progress is None, "that was another driver's"
+    write_progress(root, progress)
+    assert read_status(root).progress is None, "nobody is running"
 
 
 def test_what_is_no_output_has_no_status(root: Storage) -> None:
