@@ -58,7 +58,7 @@ def _run(options: Namespace) -> int:
     if options.dry_run:
         print(texture.line)
         if texture.what != "learn":
-            bundle = with_texture(texture, config, bundle, options.models, say)
+            bundle = with_texture(texture, config, bundle, options.models, print)
         print(forecast(config, bundle).text())
         return OK
     with Console() as console:

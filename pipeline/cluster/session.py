@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,7 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
     try:
         with _stderr_only_of_failures(), _signals_stay():
             # Ray reads the environment once, when it is imported, and that may have happened before this function.
-            ray._raylet.Config.initialize("")
+            import_module("ray._raylet").Config.initialize("")
             ray.init(**options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ConfigurationError(f"Ray could not be started or joined: {error}") from error
