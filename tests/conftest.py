@@ -14,9 +14,10 @@ from tests.web_server import WebServer, web_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and everything that needs Ray in the same one: there is one Ray."""
+    """Keep a file's tests in one process, and everything that shares the local Ray in the same one."""
     for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        shared = item.get_closest_marker("ray") and "head" not in getattr(item, "fixturenames", ())
+        group = "ray" if shared else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 
