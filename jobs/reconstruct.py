@@ -108,7 +108,7 @@ def _declare_content(parser: CommandParser) -> None:
         choices=get_args(Layout),
         default="auto",
         help="images, videos, mixed: every file is a person of its own. identity-folders: one sub-folder per person. "
-        "labels: persons are what labels in archives say. "
+        "labels: persons are what labels in archives say. cluster: faces are grouped by recognition. "
         "manifest: a Parquet, CSV or JSON lines file with columns uri and optionally identity_id and kind (image, "
         "video). micc: the MICC Florence data set, every clip an identity subject_NN/<Setting>. "
         "auto: a manifest for such a file, labels where there are any, identity-folders where files lie in sub-folders "

@@ -35,19 +35,26 @@ class Neighbours(NamedTuple):
     """Cosine."""
 
 
-def cluster_faces(embeddings: Float32[np.ndarray, "face channel"], min_similarity: float) -> Int64[np.ndarray, " face"]:
+def cluster_faces(
+    embeddings: Float32[np.ndarray, "face channel"],
+    min_similarity: float,
+    given: Int64[np.ndarray, " face"] | None = None,
+) -> Int64[np.ndarray, " face"]:
     """The group of every face, numbered from 0 in the order of their first faces.
 
     Args:
         embeddings: of any length but 0; those of length 0 resemble nothing.
         min_similarity: groups whose faces have a lower mean cosine are not joined.
+        given: groups to go on from: faces of one number stay together and are never joined with those of another;
+            -1 for a face without a group. None: no face has one.
     """
     if not len(embeddings):
         return np.zeros(0, np.int64)
     unit = unit_rows(embeddings)
     order = np.lexsort(unit.T[::-1])
     groups = np.empty(len(unit), np.int64)
-    groups[order] = _joined(unit[order], near_neighbours(unit[order], min_similarity), min_similarity)
+    start = np.full(len(unit), -1) if given is None else given
+    groups[order] = _joined(unit[order], near_neighbours(unit[order], min_similarity), min_similarity, start[order])
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[group].astype(np.int64)
 
@@ -137,28 +144,42 @@ def _alike(
 
 
 def _joined(
-    unit: Float32[np.ndarray, "face channel"], near: Neighbours, min_similarity: float
+    unit: Float32[np.ndarray, "face channel"],
+    near: Neighbours,
+    min_similarity: float,
+    given: Int64[np.ndarray, " face"],
 ) -> Int64[np.ndarray, " face"]:
     """A group number for every face.
 
     The mean cosine between the faces of two groups is the product of their sums over that of their sizes.
     """
-    sums = unit.astype(np.float64)
-    sizes = np.ones(len(unit), np.int64)
     parents = np.arange(len(unit))
+    grouped = np.flatnonzero(given >= 0)
+    _, first, number = np.unique(given[grouped], return_index=True, return_inverse=True)
+    parents[grouped] = grouped[first][number]
+    sums = np.zeros(unit.shape, np.float64)
+    np.add.at(sums, parents, unit)
+    sizes = np.bincount(parents, minlength=len(unit))
+    fixed = np.zeros(len(unit), bool)
+    fixed[parents[grouped]] = True
+    ends = np.sort(np.stack((parents[near.first], parents[near.second])), axis=0)
+    ends = np.unique(ends[:, ends[0] != ends[1]], axis=1)
     beside: list[set[int]] = [set() for _ in range(len(unit))]
-    for one, other in zip(near.first.tolist(), near.second.tolist(), strict=True):
+    for one, other in ends.T.tolist():
         beside[one].add(other)
         beside[other].add(one)
-    triples = zip(
-        (-near.similarity.astype(np.float64)).tolist(), near.first.tolist(), near.second.tolist(), strict=True
-    )
-    waiting = [(*triple, 1, 1) for triple in triples]
+    waiting: list[tuple[float, int, int, int, int]] = []
+    for begin in range(0, ends.shape[1], BLOCK):
+        one, other = ends[:, begin : begin + BLOCK]
+        means = (sums[one] * sums[other]).sum(1) / (sizes[one] * sizes[other])
+        parts = (-means, one, other, sizes[one], sizes[other])
+        waiting += [row for row in zip(*(part.tolist() for part in parts), strict=True) if -row[0] >= min_similarity]
     heapq.heapify(waiting)
     while waiting:
         _, one, other, size_one, size_other = heapq.heappop(waiting)
-        if sizes[one] != size_one or sizes[other] != size_other:
-            continue  # one of them has grown or been joined to another since
+        if sizes[one] != size_one or sizes[other] != size_other or (fixed[one] and fixed[other]):
+            continue  # one of them has grown or been joined to another since, or both are to stay as they are
+        fixed[one] |= fixed[other]
         parents[other] = one
         sums[one] += sums[other]
         sizes[one] += sizes[other]

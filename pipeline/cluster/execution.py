@@ -5,8 +5,9 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -69,7 +70,7 @@ def make_shards(
         record_waiting(len(shards))
         watch = NodeWatch(resources=ray.cluster_resources, pools=pools, patience_s=max(LOSS_S, config.node_timeout_s))
         try:
-            with _failures_of_stages(ray), watch:
+            with failures_of_stages(ray), watch:
                 for summary in stream_shards(ray, shards, stages(pools), (pools.prepare, pools.fit)):
                     watch.saw(summary)
                     committed(summary)
@@ -86,13 +87,21 @@ def stream_shards(
     ray: Any, shards: Sequence[int], stages: Sequence[Stage], placements: Sequence[Placement]
 ) -> Generator[ShardSummary]:
     """Send shards through stages, from their numbers to their summaries, and give each as soon as it is committed."""
-    for first in range(0, len(shards), WAVE):
-        blocks = [pa.table({"shard": [shard]}, schema=PENDING) for shard in shards[first : first + WAVE]]
-        dataset = ray.data.from_arrow(blocks)
+    blocks = (pa.table({"shard": [shard]}, schema=PENDING) for shard in shards)
+    for block in stream_blocks(ray, blocks, stages, placements):
+        yield from map(ShardSummary.from_json, block.column("summary").to_pylist())
+
+
+def stream_blocks(
+    ray: Any, blocks: Iterable[pa.Table], stages: Sequence[Stage], placements: Sequence[Placement]
+) -> Generator[pa.Table]:
+    """Send blocks through stages, `WAVE` of them at a time, and give each result as soon as it is there."""
+    waiting = iter(blocks)
+    while wave := list(islice(waiting, WAVE)):
+        dataset = ray.data.from_arrow(wave)
         for stage, placement in zip(stages, placements, strict=True):
             dataset = apply_stage(dataset, stage, placement)
-        for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from map(ShardSummary.from_json, block.column("summary").to_pylist())
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 class NodeWatch:
@@ -148,7 +157,7 @@ class NodeWatch:
 
 
 @contextmanager
-def _failures_of_stages(ray: Any) -> Generator[None]:
+def failures_of_stages(ray: Any) -> Generator[None]:
     """Raise a stage's failure in a worker as that failure; Ray's own account of it stays as the cause.
 
     Raises:

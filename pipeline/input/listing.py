@@ -11,7 +11,7 @@ import pyarrow.compute
 
 from pipeline.input.names import stable_id
 
-Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "labels", "manifest", "micc"]
+Layout = Literal["auto", "images", "videos", "mixed", "identity-folders", "labels", "cluster", "manifest", "micc"]
 Kind = Literal["image", "video"]
 
 IMAGE_SUFFIXES = frozenset(

@@ -54,6 +54,7 @@ def list_input(source: Path | str, layout: Layout = "auto", identity_field: str 
       sub-folders are persons of their own. Where all sub-folders are called train, test or val, the folders inside
       these are the persons, and one that is in several of them is one person.
     - `labels`: a person is what the archive names: a label of a record, a column or a field.
+    - `cluster`: as `mixed`; who is who is found out later, by recognition.
     - `manifest`: a Parquet, CSV or JSON lines file with columns `uri`, and optionally `identity_id` and `kind`.
     - `micc`: the MICC Florence data set; every clip of a subject is an identity `subject_NN/<Setting>`.
     - `auto`: a manifest for such a file; `labels` where there are any; `identity-folders` where media lie in
@@ -191,6 +192,8 @@ def _described(layout: Layout, depth: int | None, found: Sequence[_Entry]) -> st
     if layout == "identity-folders":
         where = "sub-folder of the train and test folders" if depth else "sub-folder"
         return f"every {where} is a person; --layout mixed makes every file a person of its own"
+    if layout == "cluster":
+        return "faces are grouped by recognition"
     if layout == "labels":
         return "every label is a person; --layout mixed makes every file a person of its own"
     text = "every file is a person of its own"

@@ -67,8 +67,15 @@ class ReconstructConfig:
         """Refuse models with which this run cannot work.
 
         Raises:
-            ConfigurationError: a method that needs a regressor, and a bundle without one.
+            ConfigurationError: a method that needs a regressor, and a bundle without one; the layout `cluster`, and a
+                bundle that does not say how alike the faces of one person are.
         """
+        if self.layout == "cluster" and bundle.people is None:
+            raise ConfigurationError(
+                "the layout cluster needs to know from which similarity on two faces are one person's, and the bundle "
+                f"{bundle.name!r} does not say: name it in a bundle file as "
+                "`people: {same_person: ..., cluster: ...}`"
+            )
         if self.fit.start == "regressor" and bundle.regressor is None:
             raise ConfigurationError(
                 f"the method {self.fit.method} needs a regressor, and the bundle {bundle.name!r} has none: name one "
@@ -106,4 +113,5 @@ class ReconstructConfig:
             "detection": dataclasses.asdict(self.detection),
             "fit": dataclasses.asdict(self.fit),
             "mesh_formats": list(self.mesh_formats),
+            "persons": "by recognition" if self.layout == "cluster" else "as the input says",
         }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ops.weights.bundle import ModelBundle
 from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.reconstruct.grouping import assigned_people
 from pipeline.reconstruct.reconstruction import check_folders, check_run, describe_plan, plan_new
 from pipeline.run.plans import read_plans
 from pipeline.run.shards import ShardStore, ShardSummary
@@ -65,6 +66,8 @@ def forecast(config: ReconstructConfig, bundle: ModelBundle) -> Forecast:
     listing = config.listing()
     committed = ShardStore(root).summaries()
     check_run(config, bundle, root, committed)
+    if listing.layout == "cluster":
+        listing = assigned_people(listing, root)
     plans = read_plans(root)
     plan = plan_new(config, listing, plans)
     waiting = plans.pending(committed)

@@ -16,6 +16,7 @@ from pipeline.input.listing import Listing
 from pipeline.input.planner import Plan, plan_shards
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.graph import commit_stages, prepare_stages
+from pipeline.reconstruct.grouping import group_people
 from pipeline.run.accounts import take_account
 from pipeline.run.attempts import Attempts
 from pipeline.run.history import Outcome, Pace, end_run, with_new_run
@@ -81,6 +82,8 @@ def reconstruct(
         fingerprint = check_run(config, bundle, root, committed)
         if store.remove_leftovers(committed):
             committed = store.summaries()
+        if listing.layout == "cluster":
+            listing = group_people(config, bundle, root, fence, fingerprint.digest(), listing, say, show)
         plans, found = _plan(config, root, fence, listing, say)
         del listing  # of millions of files it is gigabytes, and the run goes on for days
         run = _Run(config=config, bundle=bundle, store=store, plans=plans, fingerprint=fingerprint, committed=committed)

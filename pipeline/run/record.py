@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ops.errors import FingerprintMismatchError, OutputError
+from pipeline.run.attempts import ATTEMPTS
+from pipeline.run.groups import FACES_FOLDER, PEOPLE_FILE
 from pipeline.run.plans import PLANS
 from pipeline.run.shards import ShardSummary
+from pipeline.storage.folders import STAGED
 from pipeline.storage.lease import FOLDER as LEASE_FOLDER
 from pipeline.storage.store import Storage
 
@@ -91,8 +94,9 @@ def read_record(root: Storage) -> dict[str, Any] | None:
 
 def _foreign(root: Storage) -> list[str]:
     """What is there beside that with which a run begins, before it writes its record."""
+    ours = (LEASE_FOLDER, PLANS, LEARNED_TEXTURE, FACES_FOLDER, PEOPLE_FILE, ATTEMPTS, STAGED)
     try:
-        return [entry.name for entry in root.entries() if entry.name not in (LEASE_FOLDER, PLANS, LEARNED_TEXTURE)]
+        return [entry.name for entry in root.entries() if entry.name not in ours]
     except OSError as error:
         raise OutputError(f"expected a folder that can be written as output, got {root}: {error}") from error
 

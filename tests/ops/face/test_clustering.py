@@ -71,3 +71,24 @@ def test_faces_without_an_embedding_stay_alone() -> None:
     faces = np.array([[1, 0], [1, 0], [0, 0], [0, 0]], np.float32)
     assert cluster_faces(faces, 0.5).tolist() == [0, 0, 1, 2]
     assert cluster_faces(np.zeros((0, 8), np.float32), 0.5).tolist() == []
+
+
+def test_given_groups_stay_as_they_are_and_new_faces_join_them_or_form_their_own() -> None:
+    embeddings, people = photos_of(12, 6, seed=5)
+    # Of persons 0 to 5 half of the photos were grouped before; of person 0 in two groups, by mistake.
+    given = np.full(len(people), -1)
+    for person in range(6):
+        known = np.flatnonzero(people == person)[:4]
+        given[known] = 10 * person
+        if person == 0:
+            given[known[2:]] = 7
+    groups = cluster_faces(embeddings, 0.5, given)
+    for number in set(given[given >= 0].tolist()):
+        assert len(set(groups[given == number])) == 1
+    assert len(set(groups[people == 0])) == 2, "two given groups are not joined"
+    for person in range(1, 12):
+        assert len(set(groups[people == person])) == 1, "new photos join the person's group, or make a new one"
+    assert len(set(groups)) == 13
+    order = np.random.default_rng(1).permutation(len(people))
+    names = np.arange(len(people))
+    assert partition(cluster_faces(embeddings[order], 0.5, given[order]), order) == partition(groups, names)

@@ -7,7 +7,7 @@ import pytest
 
 from ops.errors import OutputError
 from pipeline.cluster import execution
-from pipeline.cluster.execution import NodesLostError, NodeWatch, _failures_of_stages
+from pipeline.cluster.execution import NodesLostError, NodeWatch, failures_of_stages
 from pipeline.cluster.session import Pools
 from pipeline.run.shards import ShardSummary
 from pipeline.stages.stage import Placement, StageFailure
@@ -84,7 +84,7 @@ def test_failures_in_workers_are_raised_as_what_they_are(text: str, kind: type[E
     import ray.exceptions
 
     error: Any = ray.exceptions.RayError(f"ray::worker (pid=1)\nTraceback ...\npipeline.stage.{text}\n\nmore")
-    with pytest.raises(kind) as caught, _failures_of_stages(ray):
+    with pytest.raises(kind) as caught, failures_of_stages(ray):
         raise error
     assert str(caught.value) == message
     assert type(caught.value) is kind
