@@ -45,6 +45,9 @@ class LossWeights:
     """Squared norm of the texture latent, in standard deviations."""
     expression: float = 0.0
     """Squared norm of the expression coefficients, on top of `shape`."""
+    posterior: float = 0.0
+    """Squared Mahalanobis distance of the identity from stage one's posterior, shared out over a person's images; only
+    where the landmarks' bias is known, as what landmarks say of a shape is to be trusted only then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +179,7 @@ def default_preset() -> FitConfig:
             texture=0.002,
             expression=0.1,
             pixel=5.0,
+            posterior=0.02,
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
         regressor_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
@@ -195,7 +199,7 @@ def faceworld_preset() -> FitConfig:
     leave it free, and these pixels tell more of the shape than recognition from another side does.
     """
     default = default_preset()
-    weights = replace(default.weights, pixel=320.0, shape=0.0006, landmark=0.003, eyelid=0.0)
+    weights = replace(default.weights, pixel=320.0, shape=0.0006, landmark=0.003, eyelid=0.0, posterior=0.0)
     rates = LearningRates(identity=0.04, expression=0.04, texture=0.08, camera=0.01, light=0.03)
     return replace(
         default,

@@ -50,7 +50,14 @@ class LandmarkStageConfig:
     """The same for the jaw."""
     calibrated_blendshape_sigma: float = 0.15
     """Prior standard deviation of blendshape weights about 0 with a calibration."""
+    shared_variance: float = 0.0
+    """Part of the noise's variance that all photos of a person share: what a network sees wrong in a face it sees wrong
+    in every photo of it, so n of them tell as much as n / (1 + (n - 1) shared_variance) independent ones."""
     initial_damping: float = 1e-3
+
+
+WITHOUT_BIAS = LandmarkStageConfig(landmark_sigma=0.008, jaw_sigma=0.02, blendshape_sigma=0.15, shared_variance=0.75)
+"""For landmarks whose bias has been taken off: the noise that is left is smaller, and mostly the face's own."""
 
 
 class NormalEquations(NamedTuple):
@@ -98,9 +105,15 @@ class LandmarkProblem:
         self.groups = int(group.max()) + 1 if group.numel() else 0
         self.config = config
         self.units = self.landmarks.new_tensor(CAMERA_UNITS)
+        self._spread = self._shared_noise()
         self._factor = self._whitening(calibration)
         self.expression_mean, self.expression_whitening = self._expression_prior(calibration)
         self.first_camera = self._first_camera()
+
+    def _shared_noise(self) -> Float[Tensor, "image 1 1"]:
+        """Factor of every image's noise, by how many images there are of its person."""
+        images = self.sum_groups(torch.ones_like(self.landmarks[:, 0, 0]))
+        return (1 + (images - 1) * self.config.shared_variance).sqrt()[self.group][:, None, None]
 
     def _whitening(self, calibration: LandmarkCalibration | None) -> Float[Tensor, "image 136 136"] | None:
         """Lower triangular factors that make the noise of the landmarks white; None where it is independent."""
@@ -119,14 +132,14 @@ class LandmarkProblem:
     def whiten(self, columns: Float[Tensor, "image 136 column"]) -> Float[Tensor, "image 136 column"]:
         """Differences of coordinates, each column one, in units of the noise."""
         if self._factor is not None:
-            return self._factor @ columns
-        return columns / self._sigma(columns)
+            return self._factor @ columns / self._spread
+        return columns / (self._sigma(columns) * self._spread)
 
     def colour(self, columns: Float[Tensor, "image 136 column"]) -> Float[Tensor, "image 136 column"]:
         """The inverse of `whiten`."""
         if self._factor is not None:
-            return torch.linalg.solve_triangular(self._factor, columns, upper=False)
-        return columns * self._sigma(columns)
+            return torch.linalg.solve_triangular(self._factor, columns, upper=False) * self._spread
+        return columns * self._sigma(columns) * self._spread
 
     def _sigma(self, like: Tensor) -> Float[Tensor, "136 1"]:
         sigma = like.new_full((COORDINATES, 1), self.config.landmark_sigma)

@@ -49,8 +49,21 @@ def identity_covariance(
     calibration: LandmarkCalibration | None = None,
 ) -> Float[Tensor, "group identity identity"]:
     """Posterior covariance of every person's identity at a fit (Laplace), expression and camera marginalised."""
+    precision = identity_precision(shape, landmarks, group, fit, config=config, calibration=calibration)
+    return torch.cholesky_inverse(torch.linalg.cholesky(precision))
+
+
+def identity_precision(
+    shape: MorphableModel,
+    landmarks: Float[Tensor, "image 68 2"],
+    group: Int64[Tensor, " image"],
+    fit: LandmarkFit,
+    *,
+    config: LandmarkStageConfig | None = None,
+    calibration: LandmarkCalibration | None = None,
+) -> Float[Tensor, "group identity identity"]:
+    """The inverse of `identity_covariance`: the prior's identity matrix and what the landmarks add."""
     problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration)
     theta = torch.cat(fit, -1).double()
     damping = theta.new_zeros(problem.groups)
-    system = problem.normal_equations(theta, problem.residual(theta), problem.jacobian(theta), damping)
-    return torch.cholesky_inverse(torch.linalg.cholesky(system.precision))
+    return problem.normal_equations(theta, problem.residual(theta), problem.jacobian(theta), damping).precision

@@ -19,6 +19,8 @@ from ops.files.photo import LUMA
 from ops.fit import losses
 from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
+from ops.fit.landmark_bias import LandmarkBias
+from ops.fit.landmark_problem import WITHOUT_BIAS, LandmarkStageConfig
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, draw_second_renders
 from ops.fit.views import View, make_views
@@ -59,6 +61,8 @@ class FitModels:
     """A second network, never optimised, only reported."""
     regressor: Regressor | None = None
     """Answers all parameters at once, see `ops.fit.regression`."""
+    bias: LandmarkBias | None = None
+    """What is taken off the network's landmarks before anything is fitted to them."""
     calibration: LandmarkCalibration | None = None
     """Where the landmarks lie on the shape and how they scatter; None: at its own vertices."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
@@ -69,6 +73,23 @@ class FitModels:
     def landmark_surface(self) -> LandmarkSurface:
         """Where the landmarks lie on the shape."""
         return landmark_surface(self.shape) if self.calibration is None else self.calibration.surface
+
+    @property
+    def landmark_noise(self) -> LandmarkStageConfig:
+        """How far the landmarks that are fitted to scatter."""
+        return LandmarkStageConfig() if self.bias is None else WITHOUT_BIAS
+
+
+class Held(NamedTuple):
+    """What holds the identity of every image in stage two: the posterior of stage one."""
+
+    mean: Float[Tensor, "image identity"]
+    precision: Float[Tensor, "image identity identity"]
+    """Its inverse covariance; 0 where the landmarks say nothing."""
+
+    def rows(self, images: slice | Int64[Tensor, " active"]) -> "Held":
+        """Those of some images."""
+        return Held(self.mean[images], self.precision[images])
 
 
 class FitInput(NamedTuple):
@@ -96,6 +117,7 @@ class FitLosses(NamedTuple):
     light: Float[Tensor, " image"]
     light_chroma: Float[Tensor, " image"]
     texture: Float[Tensor, " image"]
+    posterior: Float[Tensor, " image"]
 
     def total(self, config: FitConfig) -> Float[Tensor, " image"]:
         """The weighted sum of the terms that count, one after the other: no image's rounding depends on the others."""
@@ -133,6 +155,7 @@ class Targets(NamedTuple):
     features: tuple[Recognition, ...]
     """The input's under every view."""
     draws: SecondDraws | None
+    held: Held | None
 
 
 class Objective:
@@ -141,10 +164,11 @@ class Objective:
     Holds the input's features under every view, which pixels are compared and all random draws.
     """
 
-    def __init__(self, models: FitModels, inputs: FitInput, config: FitConfig) -> None:
+    def __init__(self, models: FitModels, inputs: FitInput, config: FitConfig, held: Held | None = None) -> None:
         self.models = models
         self.inputs = inputs
         self.config = config
+        self.held = held
         shape = models.shape
         self.topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
         self.landmark_surface = models.landmark_surface
@@ -191,6 +215,7 @@ class Objective:
                 for seen in self.input_features
             ),
             draws=draws,
+            held=None if self.held is None else self.held.rows(images),
         )
 
     def everyone(self) -> Targets:
@@ -294,6 +319,7 @@ class Objective:
             light=losses.squared_norm(light - self.light_start),
             light_chroma=losses.chroma(light[:, 3:].unflatten(-1, (2, 3))),
             texture=losses.squared_norm(parameters.texture),
+            posterior=_from_posterior(parameters.identity, targets.held),
         )
 
     def _recognised(
@@ -343,3 +369,11 @@ class Objective:
         seen = self.models.judge(resample_window(faces, view.vertical, view.horizontal)).embedding
         first, second = seen.chunk(2)
         return 1 - losses.identity_distance(first, second)
+
+
+def _from_posterior(identity: Float[Tensor, "active identity"], held: Held | None) -> Float[Tensor, " active"]:
+    """Squared Mahalanobis distance of the identities from what holds them; 0 where nothing does."""
+    if held is None:
+        return torch.zeros_like(identity[:, 0])
+    away = (identity - held.mean).unsqueeze(-1)
+    return (away.mT @ held.precision @ away).flatten()

@@ -10,10 +10,10 @@ from torch import Tensor
 from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
 from ops.fit.losses import landmark_error
-from ops.fit.objective import FitInput, FitLosses, FitModels, Objective
+from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.regression import reliable_landmarks, start_from_regressor
-from ops.fit.stage_one import fit_stage_one
+from ops.fit.stage_one import fit_stage_one, hold_identity
 from ops.fit.stage_two import Ended, StageTwo, Watch
 from ops.geometry.camera import camera_to_vector
 from ops.render.lighting import light_to_vector
@@ -59,6 +59,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     Stage one fits landmarks alone, or asks the regressor, whose own landmarks then stand in for scattered ones. Stage
     two minimises the whole objective by Adam; after every step the copies of identity and texture are replaced by their
     mean over the images of the person (Gecer et al. 2019, section 3.5).
+    Where the models know the landmarks' bias, it is taken off first, also for the landmark error that is reported.
     Losses are summed per image and random draws come from the image's seed, so a result does not depend on who shares
     the batch. Textures are rendered coarse to fine, at the levels the configuration gives. A face whose smoothed loss
     no longer falls goes on at the largest level, and leaves the batch when it no longer falls there; an image with a
@@ -68,14 +69,22 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
         ConfigurationError: a start from a regressor that the models do not have.
     """
     started = time.perf_counter()
+    held: Held | None = None
     with torch.no_grad():
+        if models.bias is not None:
+            side = config.render_px
+            inputs = inputs._replace(
+                landmarks_px=side * models.bias.taken_off(models.shape, inputs.landmarks_px / side)
+            )
         if config.start == "regressor":
             parameters, finite = start_from_regressor(models, inputs)
             believed = reliable_landmarks(models, inputs, parameters)
         else:
             parameters, finite = fit_stage_one(models, inputs, config)
             believed = inputs.landmarks_px
-    objective = Objective(models, inputs._replace(landmarks_px=believed), config)
+            if models.bias is not None and config.weights.posterior:
+                held = hold_identity(models, inputs, parameters, finite)
+    objective = Objective(models, inputs._replace(landmarks_px=believed), config, held)
     ended = StageTwo(objective, parameters).run(~finite, watch)
     elapsed = time.perf_counter() - started
     return _finish(ended, parameters, objective, inputs, elapsed)

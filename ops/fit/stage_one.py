@@ -7,9 +7,9 @@ from torch import Tensor
 from ops.face.landmark_points import choose_landmarks
 from ops.fit.adam import adam_init, adam_step, step_sizes
 from ops.fit.config import FitConfig
-from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
+from ops.fit.landmark_stage import LandmarkFit, fit_landmarks, identity_precision
 from ops.fit.losses import landmark_distance
-from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
+from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels, Held
 from ops.fit.parameters import FitParameters, mean_over_groups, to_camera
 from ops.geometry.camera import project_points
 
@@ -49,18 +49,51 @@ def _each_person_alone(
     """
     _, group = persons.unique(return_inverse=True)
     if landmarks.device.type != "cpu":
-        return fit_landmarks(models.shape, landmarks, group, steps=steps, calibration=models.calibration)
+        return _solve(models, landmarks, group, steps)
     fitted: LandmarkFit | None = None
     for person in range(int(group.max()) + 1):
         images = torch.nonzero(group == person).squeeze(1)
         alone = torch.zeros_like(images)
-        found = fit_landmarks(models.shape, landmarks[images], alone, steps=steps, calibration=models.calibration)
+        found = _solve(models, landmarks[images], alone, steps)
         if fitted is None:
             fitted = LandmarkFit(*(value.new_zeros(len(group), value.shape[1]) for value in found))
         for rows, new in zip(fitted, found, strict=True):
             rows[images] = new
     assert fitted is not None
     return fitted
+
+
+def _solve(
+    models: FitModels, landmarks: Float[Tensor, "image 68 2"], group: Int64[Tensor, " image"], steps: int
+) -> LandmarkFit:
+    return fit_landmarks(
+        models.shape, landmarks, group, steps=steps, config=models.landmark_noise, calibration=models.calibration
+    )
+
+
+def hold_identity(models: FitModels, inputs: FitInput, start: FitParameters, usable: Bool[Tensor, " image"]) -> Held:
+    """What the landmarks say of every person's identity, as a prior of stage two.
+
+    The precision is shared out over the person's usable images, so that their sum counts it once. Person by person on
+    the CPU, see `_each_person_alone`.
+    """
+    landmarks = inputs.landmarks_px.double().cpu() / inputs.images.shape[-1]
+    group, kept = inputs.group.cpu(), usable.cpu()
+    shape = models.shape.to("cpu")
+    calibration = None if models.calibration is None else models.calibration.to("cpu")
+    size = shape.identity_size
+    precision = torch.zeros(len(group), size, size)
+    for person in group.unique().tolist():
+        images = torch.nonzero((group == person) & kept).squeeze(1)
+        if not len(images):
+            continue
+        fit = LandmarkFit(*(value[images].double().cpu() for value in (start.identity, start.expression, start.camera)))
+        alone = torch.zeros_like(images)
+        found = identity_precision(
+            shape, landmarks[images], alone, fit, config=models.landmark_noise, calibration=calibration
+        )
+        precision[images] = (found / len(images)).float()
+    return Held(start.identity, precision.to(start.identity))
 
 
 def _landmarks_by_adam(

@@ -34,7 +34,9 @@ def shape_std_mm(models: FitModels, inputs: FitInput, result: FitResult) -> Floa
         camera = result.camera[images].double() / torch.tensor(CAMERA_UNITS, dtype=torch.float64)
         fit = LandmarkFit(identity, result.expression[images].double(), camera)
         alone = torch.zeros_like(images)
-        covariance = identity_covariance(shape, landmarks[images], alone, fit, calibration=calibration)[0]
+        covariance = identity_covariance(
+            shape, landmarks[images], alone, fit, config=models.landmark_noise, calibration=calibration
+        )[0]
         found[person] = (covariance * spread).sum().clamp_min(0).sqrt()
     return found.float()
 

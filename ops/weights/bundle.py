@@ -13,6 +13,7 @@ A bundle is a YAML file. Each role says which kind of model it is and where the 
     judge:       {kind: onnx, path: second.onnx, sha256: cdef...}   # optional; reported, never optimised: another file
     regressor:   {kind: fastganfit, path: r.safetensors, sha256: ef01...}   # optional; trained with these very models
     calibration: {kind: ganfit, path: c.safetensors, sha256: 0a1b...}   # optional; of these landmarks on this shape
+    landmark_bias: {kind: by-pose, path: b.json, sha256: 1b2c...}   # optional; of these landmarks on this shape
     people: {same_person: 0.35, cluster: 0.48}   # optional: cosines of the recognition network, see `PeopleThresholds`
 
 `path` is relative to the YAML file, or a URI such as s3://bucket/file; `known` names a file of the registry in the
@@ -30,6 +31,7 @@ from ops.errors import ConfigurationError, MissingModelFileError, ModelFileError
 from ops.weights.bundle_facts import bundle_line
 from ops.weights.bundle_file import built_in_bundles, find_bundle, read_bundle
 from ops.weights.models import (
+    BIASES,
     CALIBRATIONS,
     DETECTORS,
     LANDMARKS,
@@ -40,6 +42,7 @@ from ops.weights.models import (
     TEXTURES,
     Kind,
     ModelRef,
+    load_bias,
     load_calibration,
     load_detector,
     load_landmarks,
@@ -65,6 +68,7 @@ __all__ = [
     "ModelBundle",
     "ModelRef",
     "built_in_bundles",
+    "load_bias",
     "load_calibration",
     "load_detector",
     "load_landmarks",
@@ -86,8 +90,9 @@ _KINDS: Mapping[str, Mapping[str, Kind[Any]]] = {
     "judge": RECOGNITIONS,
     "regressor": REGRESSORS,
     "calibration": CALIBRATIONS,
+    "landmark_bias": BIASES,
 }
-_OPTIONAL_ROLES = ("prior", "judge", "regressor", "calibration")
+_OPTIONAL_ROLES = ("prior", "judge", "regressor", "calibration", "landmark_bias")
 _TEXTS = ("name", "what")
 _ENTRY_KEYS = ("kind", "path", "sha256", "known")
 
@@ -122,6 +127,7 @@ class ModelBundle:
     judge: ModelRef | None
     regressor: ModelRef | None = None
     calibration: ModelRef | None = None
+    landmark_bias: ModelRef | None = None
     about: str = ""
     """A line for the user, see `ops.weights.bundle_facts`."""
     people: PeopleThresholds | None = None

@@ -13,6 +13,7 @@ from ops.face.landmark_calibration import LandmarkCalibration, load_landmark_cal
 from ops.face.morphable_model import MorphableModel, load_morphable_model
 from ops.face.prior import CameraLightPrior
 from ops.face.prior import load_prior as load_json_prior
+from ops.fit.landmark_bias import LandmarkBias, load_landmark_bias
 from ops.networks.detector import FaceDetector, load_scrfd
 from ops.networks.landmarks import LandmarkNetwork, load_pfld
 from ops.networks.recognition import RecognitionNetwork
@@ -217,6 +218,10 @@ CALIBRATIONS: Mapping[str, Kind[Callable[[Path], LandmarkCalibration]]] = {
     "ganfit": Kind(load_landmark_calibration),
 }
 
+BIASES: Mapping[str, Kind[Callable[[Path], LandmarkBias]]] = {
+    "by-pose": Kind(load_landmark_bias),
+}
+
 
 def load_shape(ref: ModelRef) -> MorphableModel:
     """The shape model, on the CPU."""
@@ -273,6 +278,11 @@ def load_calibration(ref: ModelRef, shape: MorphableModel) -> LandmarkCalibratio
     calibration = _kind(CALIBRATIONS, ref).load(_file(ref.file()))
     calibration.check(shape)
     return calibration
+
+
+def load_bias(ref: ModelRef) -> LandmarkBias:
+    """The bias of the bundle's landmarks on its shape model, on the CPU."""
+    return _kind(BIASES, ref).load(_file(ref.file()))
 
 
 def load_prior(ref: ModelRef) -> CameraLightPrior:

@@ -7,6 +7,7 @@ import torch
 from ops.fit import FitModels
 from ops.weights.bundle import (
     ModelBundle,
+    load_bias,
     load_calibration,
     load_prior,
     load_recognition,
@@ -37,6 +38,7 @@ def load_fit_models(bundle: ModelBundle, device: str) -> FitModels:
         prior=load_prior(bundle.prior),
         judge=load_recognition(bundle.judge, ()).to(target) if bundle.judge else None,
         regressor=load_regressor(bundle.regressor, context).to(target) if bundle.regressor else None,
+        bias=load_bias(bundle.landmark_bias).to(target) if bundle.landmark_bias else None,
         calibration=load_calibration(bundle.calibration, shape).to(target) if bundle.calibration else None,
         device=target,
     )

@@ -4,6 +4,7 @@ import torch
 from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import faceworld_model
+from ops.fit.landmark_problem import LandmarkStageConfig
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks
 from ops.geometry.camera import Camera, project_points
 from ops.geometry.rotation import rotation_from_euler
@@ -73,3 +74,13 @@ def test_people_do_not_influence_each_other(
     alone = fit_landmarks(shape, landmarks[chosen], torch.zeros(VIEWS, dtype=torch.int64), steps=STEPS)
     for value, expected in zip(alone, together, strict=True):
         torch.testing.assert_close(value, expected[chosen], atol=1e-4, rtol=1e-4)
+
+
+def test_photos_that_share_all_their_noise_tell_as_much_as_one(shape: MorphableModel, landmarks: torch.Tensor) -> None:
+    again = landmarks[:1].expand(4, -1, -1)
+    one, five = torch.zeros(1, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)
+    shared, own = (LandmarkStageConfig(shared_variance=part, expression_sigma=1e-3) for part in (1.0, 0.0))
+    single = fit_landmarks(shape, landmarks[:1], one, steps=STEPS, config=own).identity[0]
+    several = fit_landmarks(shape, again, five, steps=STEPS, config=shared).identity[0]
+    independent = fit_landmarks(shape, again, five, steps=STEPS, config=own).identity[0]
+    assert (several - single).norm() < 0.3 * (independent - single).norm()
