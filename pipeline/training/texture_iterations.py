@@ -6,11 +6,13 @@
            iteration_2/00007.safetensors    the sketch of a block of people
            model_2.safetensors              mean and modes after the second iteration
 
-A block is read, completed and sketched by one worker, person after person, so memory grows neither with the people nor
-with the workers' number, and the result depends on neither.
+A block is read, completed and sketched by one worker, person after person, so a worker's memory does not grow with the
+people, and the result does not depend on the workers' number.
 """
 
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,8 +31,10 @@ from pipeline.storage.parquet import read_table
 from pipeline.storage.store import Storage, as_output_errors
 from pipeline.training.texture_people import people_file, seen_person
 
-BLOCK_PEOPLE = 64
-"""A block ends with the shard in which it has so many people to learn from."""
+SKETCHED_PEOPLE = 64
+"""People whose complete textures are in memory at once."""
+MOST_BLOCKS = 64
+"""Blocks the people are divided into, at most: their sketches are merged one after the other by the driver."""
 PROGRESS = "progress"
 Say = Callable[[str], None]
 
@@ -107,14 +111,21 @@ class SketchPeople:
         with as_output_errors(self.folder):
             if self.folder.exists(sketch_file(self.iteration, block)):
                 return {"block": block, **_read_sketch(self.folder, self.iteration, block)[1]._asdict()}
+        learner, metric = loaded.learner, loaded.learner.metric()
         textures: list[torch.Tensor] = []
+        sketch: TextureSketch | None = None
         left = trusted = 0.0
-        for row in _used_people(self.folder, files):
-            completed = loaded.learner.complete_person(seen_person(row, loaded.fitted), loaded.model)
-            textures.append(completed.texture)
-            left, trusted = left + completed.left, trusted + completed.trusted
-        people = len(textures)
-        sketch = loaded.learner.sketch(torch.stack(textures))
+        for row in itertools.chain(_used_people(self.folder, files), (None,)):
+            if row is not None:
+                completed = learner.complete_person(seen_person(row, loaded.fitted), loaded.model)
+                textures.append(completed.texture)
+                left, trusted = left + completed.left, trusted + completed.trusted
+            if textures and (row is None or len(textures) == SKETCHED_PEOPLE):
+                part = learner.sketch(torch.stack(textures))
+                sketch = part if sketch is None else merge_sketches(sketch, part, metric)
+                textures = []
+        assert sketch is not None
+        people = sketch.textures
         told = {"people": people, "left": left / people, "trusted": trusted / people}
         tensors = {"mean": sketch.mean, "even": sketch.even.contiguous(), "odd": sketch.odd.contiguous()}
         data = safetensors.torch.save(tensors, {name: repr(value) for name, value in told.items()})
@@ -124,14 +135,18 @@ class SketchPeople:
 
 
 def blocks_of(counts: Mapping[int, int]) -> list[list[int]]:
-    """Shards with people to learn from, by their numbers, as blocks of about `BLOCK_PEOPLE`; the same for one input."""
+    """Shards with people to learn from, by their numbers, as blocks; the same for one input.
+
+    A block ends with the shard in which it has `SKETCHED_PEOPLE`, or in a large input its part of all people.
+    """
+    enough = max(SKETCHED_PEOPLE, math.ceil(sum(counts.values()) / MOST_BLOCKS))
     blocks: list[list[int]] = []
     waiting: list[int] = []
     people = 0
     for shard, count in sorted(counts.items()):
         if count:
             waiting, people = [*waiting, shard], people + count
-        if people >= BLOCK_PEOPLE:
+        if people >= enough:
             blocks.append(waiting)
             waiting, people = [], 0
     return [*blocks, waiting] if waiting else blocks

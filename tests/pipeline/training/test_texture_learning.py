@@ -2,20 +2,27 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from ops.errors import ConfigurationError, FingerprintMismatchError
+from ops.files.tensor_file import read_tensor_file
 from ops.fit.config import faceworld_preset
 from ops.texture.pca import load_pca_texture
 from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.cluster.session import ClusterConfig
 from pipeline.reconstruct.config import ReconstructConfig
-from pipeline.training.texture_iterations import blocks_of
+from pipeline.stages.stage import run_stage
+from pipeline.storage.store import open_storage
+from pipeline.training import texture_iterations
+from pipeline.training.texture_iterations import BLOCKS, LearningModels, SketchPeople, blocks_of, sketch_file
 from pipeline.training.texture_learning import (
     LearningConfig,
     TooFewPeopleError,
@@ -23,7 +30,7 @@ from pipeline.training.texture_learning import (
     learn_texture,
     short_fit,
 )
-from pipeline.training.texture_people import MEASURES, Selection, draw_of
+from pipeline.training.texture_people import MEASURES, Selection, draw_of, people_file
 
 CLUSTER = ClusterConfig(num_gpus=0, fit_workers=1, prepare_workers=1)
 SELECTION = Selection(min_judge=-1.0, max_landmark_error=1.0, min_seen=0.05, hold_out=0.7)
@@ -140,9 +147,34 @@ def test_too_few_people_are_refused_with_the_reasons(
         learn_texture(config, embedded, "embedded")
 
 
+@pytest.mark.ray
+def test_a_large_block_is_sketched_in_parts(
+    learned: Path, embedded: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = LearningModels(bundle=embedded, fitted=embedded, side=128, modes=12)
+    scatters: list[torch.Tensor] = []
+    for people in (64, 2):
+        monkeypatch.setattr(texture_iterations, "SKETCHED_PEOPLE", people)
+        shutil.copytree(learned / "rounds/1/people", tmp_path / str(people) / "people")
+        stage = SketchPeople(folder=open_storage(tmp_path / str(people)), models=models, iteration=1)
+        table = pa.table({"block": [0], "files": [[people_file(0)]]}, schema=BLOCKS)
+        (row,) = run_stage(stage, stage.load(), table).to_pylist()
+        assert row["people"] == 3
+        rows = read_tensor_file(tmp_path / str(people) / sketch_file(1, 0), "a sketch").tensors["even"][:, ::97]
+        scatters.append(rows.mT @ rows)
+    torch.testing.assert_close(scatters[0], scatters[1], atol=1e-4, rtol=1e-3)
+
+
 def test_blocks_take_whole_shards_and_leave_out_empty_ones() -> None:
     assert blocks_of({0: 40, 1: 0, 2: 30, 3: 64, 4: 5}) == [[0, 2], [3], [4]]
     assert blocks_of({}) == []
+
+
+def test_a_large_input_has_no_more_blocks_than_the_driver_can_merge() -> None:
+    counts = dict.fromkeys(range(3125), 16)
+    blocks = blocks_of(counts)
+    assert 60 < len(blocks) <= 64
+    assert [shard for block in blocks for shard in block] == list(range(3125))
 
 
 def test_the_learned_bundle_repeats_the_other_roles(embedded: ModelBundle, tmp_path: Path) -> None:
