@@ -32,8 +32,6 @@ from pipeline.tables.schema import Status
 REPORT = "report"
 MODES_SHOWN = 8
 PEOPLE_SHOWN = 24
-TONES = (0.35, 0.55)
-"""Medians of the albedo's luma that divide dark, middle and light skin in the report."""
 pc: Any = pyarrow.compute
 
 MEASURED = ("judge_similarity", "identity_similarity", "landmark_error", "loss_pixel")
@@ -134,17 +132,14 @@ def _people_section(content: LearningReport) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(reason)}</td><td>{count}</td></tr>" for reason, count in sorted(reasons.items())
     )
-    tones = [value for value in used.column("skin_luma").to_pylist() if value is not None]
-    counts = (
-        sum(tone < TONES[0] for tone in tones),
-        sum(TONES[0] <= tone < TONES[1] for tone in tones),
-        sum(tone >= TONES[1] for tone in tones),
-    )
+    lumas = [value for value in used.column("skin_luma").to_pylist() if value is not None]
+    low, middle, high = np.quantile(lumas, (0.05, 0.5, 0.95)) if lumas else (0.0, 0.0, 0.0)
     grey = sum(bool(value) for value in used.column("grey").to_pylist())
     return (
         f"<h2>People</h2><p>{used.num_rows} of {people.num_rows} were learned from, {grey} of them from grey photos "
-        f"alone. Skin (luma of the albedo): {counts[0]} dark (below {TONES[0]}), {counts[1]} between, {counts[2]} "
-        f"light ({TONES[1]} and above).</p><table><tr><th>not learned from</th><th>people</th></tr>{rows}</table>"
+        f"alone. Luma of their skin as fitted: {low:.2f} (5 %), {middle:.2f} (median), {high:.2f} (95 %). Bright skin "
+        "and bright light are the same picture, so this spread is narrower than that of the people.</p>"
+        f"<table><tr><th>not learned from</th><th>people</th></tr>{rows}</table>"
         "<p>learning.parquet has a row per person.</p>"
     )
 
