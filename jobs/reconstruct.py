@@ -42,6 +42,7 @@ from pipeline.reconstruct.dry_run import forecast
 from pipeline.reconstruct.reconstruction import reconstruct
 from pipeline.run.progress import Progress
 from pipeline.run.summary import table_text
+from pipeline.stages.gate import QualityPolicy
 from pipeline.stages.writing import MeshFormat
 from pipeline.storage.submitted_job import submission_id
 from pipeline.tables.logs import log_event, log_to_stderr
@@ -145,6 +146,13 @@ def _declare_content(parser: CommandParser) -> None:
         help="use only people with a new or changed file modified since then, such as 2026-11-21 or "
         "2026-11-21T06:00+01:00",
     )
+    add(
+        "--quality",
+        choices=get_args(QualityPolicy),
+        default="note",
+        help="images that measure worse than a bundle's good reconstructions do: note it in their message, or reject "
+        "them",
+    )
     formats = ", ".join(get_args(MeshFormat))
     add("--mesh-formats", default="glb", help=f"files written for every person, comma separated out of {formats}")
 
@@ -179,6 +187,7 @@ def _config(options: Namespace) -> ReconstructConfig:
         detection=options.detection,
         fit=options.fit.by(options.method),
         mesh_formats=tuple(part for part in options.mesh_formats.split(",") if part),
+        quality=options.quality,
         clip_timeout_s=options.clip_timeout_s,
         since=_moment(options.since),
         submission_id=submission_id() if options.submission_id is None else options.submission_id,

@@ -15,6 +15,7 @@ A bundle is a YAML file. Each role says which kind of model it is and where the 
     calibration: {kind: ganfit, path: c.safetensors, sha256: 0a1b...}   # optional; of these landmarks on this shape
     landmark_bias: {kind: by-pose, path: b.json, sha256: 1b2c...}   # optional; of these landmarks on this shape
     people: {same_person: 0.35, cluster: 0.48}   # optional: cosines of the recognition network, see `PeopleThresholds`
+    quality: {judge_similarity: [0.45, 0.68]}   # optional: limit and typical value, see `ops.reconstruction.quality`
 
 `path` is relative to the YAML file, or a URI such as s3://bucket/file; `known` names a file of the registry in the
 model directory instead, which may be a URI too. Remote files are copied to each machine once. Built in are the bundles
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFileError
+from ops.reconstruction.quality import QualityRanges, ranges_from_pairs
 from ops.weights.bundle_facts import bundle_line
 from ops.weights.bundle_file import built_in_bundles, find_bundle, read_bundle
 from ops.weights.models import (
@@ -132,6 +134,8 @@ class ModelBundle:
     """A line for the user, see `ops.weights.bundle_facts`."""
     people: PeopleThresholds | None = None
     """None: nobody is taken for somebody else, and images cannot be grouped by person."""
+    quality: QualityRanges | None = None
+    """None: nothing is known of what good reconstructions measure."""
 
     def roles(self) -> tuple[tuple[str, ModelRef | None], ...]:
         """Every role and its model."""
@@ -140,7 +144,7 @@ class ModelBundle:
     def description(self) -> dict[str, str | dict[str, str | None] | None]:
         """The bundle as JSON holds it: its name, and kind, path and sha256 of every role."""
         roles = {role: ref.description() if ref else None for role, ref in self.roles()}
-        return {"name": self.name, **roles, "people": str(self.people) if self.people else None}
+        return {"name": self.name, **roles, "people": _text(self.people), "quality": _text(self.quality)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +178,7 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
     """
     source = _Source(path=find_bundle(name_or_yaml), model_dir=_model_place(model_dir))
     description = read_bundle(source.path)
-    unknown = [role for role in description if role not in (*_TEXTS, "people", *_KINDS)]
+    unknown = [role for role in description if role not in (*_TEXTS, "people", "quality", *_KINDS)]
     absent = [role for role in _KINDS if role not in _OPTIONAL_ROLES and role not in description]
     if unknown or absent:
         raise ConfigurationError(
@@ -205,6 +209,7 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
         name=_name(description, source.path),
         about=bundle_line(source.path),
         people=_people(description.get("people"), source.path),
+        quality=_quality(description.get("quality"), source.path),
         **cast(dict[str, Any], refs),
     )
 
@@ -233,6 +238,23 @@ def _people(content: object, path: Path) -> PeopleThresholds | None:
     if len(entry) != 2 or not isinstance(same, int | float) or not isinstance(cluster, int | float):
         raise ConfigurationError(f"{path}, people: expected the numbers same_person and cluster, found {content!r}")
     return PeopleThresholds(same_person=float(same), cluster=float(cluster))
+
+
+def _quality(content: object, path: Path) -> QualityRanges | None:
+    if content is None:
+        return None
+    entry: dict[object, object] = cast(dict[object, object], content) if isinstance(content, dict) else {}
+    pairs = {str(name): cast(list[object], pair) for name, pair in entry.items() if isinstance(pair, list)}
+    if not entry or len(pairs) < len(entry) or not all(isinstance(n, int | float) for p in pairs.values() for n in p):
+        raise ConfigurationError(f"{path}, quality: expected pairs [limit, typical] by measure, found {content!r}")
+    try:
+        return ranges_from_pairs({name: [float(cast(float, n)) for n in pair] for name, pair in pairs.items()})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}, quality: {error}") from error
+
+
+def _text(settings: object) -> str | None:
+    return None if settings is None else str(settings)
 
 
 def _resolve(role: str, content: object, source: _Source) -> ModelRef:

@@ -18,6 +18,7 @@ from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout, Listing
 from pipeline.input.planner import PlanConfig
 from pipeline.input.sources import list_input
+from pipeline.stages.gate import QualityPolicy
 from pipeline.stages.writing import MeshFormat
 from pipeline.storage.store import Storage, open_output
 from pipeline.storage.submitted_job import submission_id
@@ -44,6 +45,8 @@ class ReconstructConfig:
     fit: FitConfig = field(default_factory=default_preset)
     mesh_formats: tuple[MeshFormat, ...] = ("glb",)
     """Files written for every identity; the first is its main one."""
+    quality: QualityPolicy = "note"
+    """What becomes of images whose measures are beyond the bundle's ranges: rejected, or noted in their message."""
     clip_timeout_s: float = 600.0
     """Seconds a clip may take to decode; one that takes longer fails as timeout."""
     people: frozenset[str] | None = None
@@ -113,5 +116,6 @@ class ReconstructConfig:
             "detection": dataclasses.asdict(self.detection),
             "fit": dataclasses.asdict(self.fit),
             "mesh_formats": list(self.mesh_formats),
+            "quality": self.quality,
             "persons": "by recognition" if self.layout == "cluster" else "as the input says",
         }

@@ -9,6 +9,7 @@ from pipeline.stages.alignment import AlignFaces
 from pipeline.stages.detection import DetectFaces
 from pipeline.stages.fitting import FitFaces
 from pipeline.stages.frames import ReadFrames, give_up_items
+from pipeline.stages.gate import QualityGate
 from pipeline.stages.isolation import Isolating
 from pipeline.stages.stage import Fused, Stage
 from pipeline.stages.writing import CommitOnce, OpenShard, RehearseWriting, WriteShard
@@ -27,7 +28,11 @@ def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
                 config=config.detection,
                 same_person=bundle.people and bundle.people.same_person,
             ),
-            AlignFaces(side_px=config.fit.render_px),
+            AlignFaces(
+                side_px=config.fit.render_px,
+                landmarks=bundle.landmarks if bundle.quality and bundle.quality.landmark_shift else None,
+                gate=QualityGate(ranges=bundle.quality, policy=config.quality),
+            ),
         )
     )
     isolating = Isolating(
@@ -57,6 +62,7 @@ def commit_stages(
         device=pools.device,
         batch_images=pools.fit_batch,
         rasterizer=pools.rasterizer,
+        gate=QualityGate(ranges=bundle.quality, policy=config.quality),
     )
     write = WriteShard(
         store=store,

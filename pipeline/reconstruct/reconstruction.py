@@ -252,6 +252,9 @@ def _conclude(run: _Run, pace: Pace, record: dict[str, Any], say: Say) -> RunSum
         fit_workers=pace.workers,
         judged=run.bundle.judge is not None,
         mixed=dict([pair for shard in sorted(run.committed) for pair in run.committed[shard].mixed.items()][:MIXED]),
+        doubtful=dict(
+            [pair for shard in sorted(run.committed) for pair in run.committed[shard].doubtful.items()][:MIXED]
+        ),
     )
     root = run.store.root
     if summary.complete:

@@ -24,7 +24,7 @@ from pipeline.storage.store import Storage
 SUCCESS_NAME = "_SUCCESS.json"
 SHARDS = "shards"
 MIXED = 20
-"""Persons of a shard, and of a run, that are named."""
+"""Persons and images of a shard, and of a run, that are named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class ShardSummary:
     """What the fit ran on: cpu or cuda."""
     mixed: dict[str, str] = field(default_factory=dict)
     """Persons of whose faces at least half are somebody else's, and how many; the first `MIXED` of the shard."""
+    doubtful: dict[str, str] = field(default_factory=dict)
+    """Images whose reconstruction did not pass the quality gate, and why; the first `MIXED` of the shard."""
 
     def to_json(self) -> str:
         """The content of `_SUCCESS.json`, to which the commit adds the `files` and their sizes."""

@@ -34,6 +34,8 @@ class RunSummary:
     """Whether the bundle has a judge; without one the columns `judge_similarity` are null."""
     mixed: Mapping[str, str] = field(default_factory=dict)
     """Persons whose images mostly show different people, and how many faces that are; some of them."""
+    doubtful: Mapping[str, str] = field(default_factory=dict)
+    """Images whose reconstruction did not pass the quality gate, and why; some of them."""
 
     @property
     def complete(self) -> bool:
@@ -104,4 +106,8 @@ def table_text(summary: RunSummary) -> str:
         lines.append("")
         lines.append("not one person each, as it seems (if every file is a person of its own, use --layout mixed):")
         lines += [f"  {name}: {what}" for name, what in summary.mixed.items()]
+    if summary.doubtful:
+        lines.append("")
+        lines.append("did not pass the quality gate (frames.parquet has all of them, in the column quality):")
+        lines += [f"  {name}: {why}" for name, why in summary.doubtful.items()]
     return "\n".join(lines)

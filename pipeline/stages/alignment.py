@@ -1,12 +1,17 @@
 """Faces to aligned crops: from here on the image itself is no longer needed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
 from ops.files.photo import MAX_PIXELS, Photo, decode_photo, encode_png
+from ops.networks.landmarks import LandmarkNetwork
 from ops.reconstruction.alignment import align_face, miniature
+from ops.reconstruction.quality import landmark_shift
+from ops.weights.bundle import load_landmarks
+from ops.weights.models import ModelRef
+from pipeline.stages.gate import QualityGate
 from pipeline.stages.stage import naming
 from pipeline.tables.schema import ALIGNED, DETECTED, Frame, frames_from_table, table_from_frames
 
@@ -17,6 +22,9 @@ class AlignFaces:
 
     side_px: int
     """Side of the crop: that of the fit's render."""
+    landmarks: ModelRef | None = None
+    """Looks at the crops again, see `ops.reconstruction.quality`; None: they are not looked at."""
+    gate: QualityGate = field(default_factory=QualityGate)
 
     @property
     def inputs(self) -> pa.Schema:
@@ -28,18 +36,19 @@ class AlignFaces:
         """Aligned crops."""
         return ALIGNED
 
-    def load(self) -> None:
-        """Nothing is needed."""
+    def load(self) -> LandmarkNetwork | None:
+        """The network that found the landmarks, where crops are looked at again."""
+        return self.landmarks and load_landmarks(self.landmarks)
 
-    def __call__(self, loaded: None, table: pa.Table) -> pa.Table:
+    def __call__(self, loaded: LandmarkNetwork | None, table: pa.Table) -> pa.Table:
         """Align every face of a block."""
         rows: list[Frame] = []
         for row in frames_from_table(table):
             with naming(self, row.image_id):
-                rows.append(self._align(row))
+                rows.append(self._align(row, loaded))
         return table_from_frames(rows, ALIGNED)
 
-    def _align(self, row: Frame) -> Frame:
+    def _align(self, row: Frame, network: LandmarkNetwork | None) -> Frame:
         if row.image is None:
             return row
         photo = decode_photo(row.image)
@@ -51,9 +60,16 @@ class AlignFaces:
             photo = decode_photo(row.image, max_side_px=MAX_PIXELS)
         # A photo may have travelled reduced; landmarks are in pixels of the original.
         original = Photo(photo.image_rgb, row.width_px, row.height_px)
-        crop = align_face(original, np.array(row.landmarks_px).reshape(68, 2), self.side_px)
+        landmarks = np.array(row.landmarks_px).reshape(68, 2)
+        crop = align_face(original, landmarks, self.side_px)
         matrix = crop.crop_from_image.reshape(-1).tolist()
-        return replace(row, image=None, crop_from_image=matrix, crop_png=encode_png(crop.image_rgba))
+        shift = None if network is None else landmark_shift(network, crop, landmarks)
+        aligned = replace(
+            row, image=None, crop_from_image=matrix, crop_png=encode_png(crop.image_rgba), landmark_shift=shift
+        )
+        verdict = self.gate.verdict({"landmark_shift": shift}, row.message)
+        # A remark waits for the fit, which knows more.
+        return replace(aligned, **(verdict if "status" in verdict else {}))
 
 
 def _longest_px(row: Frame) -> float:

@@ -1,7 +1,7 @@
 """Aligned crops to face parameters: the expensive stage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,14 @@ from ops.fit import FitConfig, FitInput, FitModels
 from ops.reconstruction.fitting import LOSS_NAMES, AlignedFace, FittedFace, batches, fit_people, pack_faces
 from ops.render.rasterize import RasterizerName
 from ops.weights.bundle import ModelBundle
+from pipeline.stages.gate import QualityGate
 from pipeline.stages.models import load_fit_models
 from pipeline.stages.stage import naming
 from pipeline.tables.progress import report_progress
 from pipeline.tables.schema import ALIGNED, Frame, ModelSizes, Reason, Status, fitted_schema, frames_from_table
+
+MEASURES = ("identity_similarity", "judge_similarity", "landmark_error")
+"""How well a fit matches; kept of fits that do not pass, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,7 @@ class FitFaces:
     """Images fitted together; a person is never divided, so a batch may have more."""
     rasterizer: RasterizerName = "warp"
     """What draws where the device is a GPU."""
+    gate: QualityGate = field(default_factory=QualityGate)
 
     @property
     def inputs(self) -> pa.Schema:
@@ -63,7 +68,7 @@ class FitFaces:
                 for position, fit in zip(batch, fit_people(loaded, inputs, self.config, watch), strict=True):
                     fits[position] = fit
             waiting -= len(batch)
-        return self._table(_records(rows, fits))
+        return self._table(fitted_records(rows, fits, self.gate))
 
     def give_up(self, table: pa.Table, message: str) -> pa.Table:
         """The result for rows that cannot be fitted."""
@@ -91,20 +96,29 @@ def _aligned(row: Frame) -> AlignedFace:
     )
 
 
-def _records(rows: Sequence[Frame], fits: Sequence[FittedFace | None]) -> list[dict[str, Any]]:
-    """The rows' values by column; the texture is on the first fitted row of every person."""
+def fitted_records(rows: Sequence[Frame], fits: Sequence[FittedFace | None], gate: QualityGate) -> list[dict[str, Any]]:
+    """The rows' values by column; the texture is on the first ok row of every person.
+
+    A fit that does not pass the gate leaves its measures, and nothing that others could take for a result.
+    """
     records: list[dict[str, Any]] = []
     textured: set[str] = set()
     for row, fit in zip(rows, fits, strict=True):
         if fit is None or fit.diverged:
             records.append(_values(row) | ({} if fit is None else _failure(fit)))
             continue
-        texture = None if row.identity_id in textured else encode_png(fit.texture_rgb)
-        textured.add(row.identity_id)
-        record = _values(row) | _found(fit) | {"texture_png": texture}
+        found = _found(fit)
         if not shows_something(decode_png(row.crop_png or b"")[..., :3]):
-            record |= {"identity_similarity": None, "judge_similarity": None}
-        records.append(record)
+            found |= {"identity_similarity": None, "judge_similarity": None}
+        measures = {name: found[name] for name in MEASURES}
+        verdict = gate.verdict(measures | {"landmark_shift": row.landmark_shift}, row.message)
+        if "status" in verdict:
+            records.append(_values(row) | measures | {"iterations": fit.iterations} | verdict)
+            continue
+        if row.identity_id not in textured:
+            found["texture_png"] = encode_png(fit.texture_rgb)
+            textured.add(row.identity_id)
+        records.append(_values(row) | found | verdict)
     return records
 
 
@@ -119,15 +133,7 @@ def _failure(fit: FittedFace) -> dict[str, Any]:
 
 def _found(fit: FittedFace) -> dict[str, Any]:
     vectors = ("identity", "texture", "expression", "camera", "light")
-    measures = (
-        "identity_similarity",
-        "judge_similarity",
-        "landmark_error",
-        "loss_total",
-        "iterations",
-        "fit_seconds",
-        "shape_std_mm",
-    )
+    measures = (*MEASURES, "loss_total", "iterations", "fit_seconds", "shape_std_mm")
     return {
         **{name: getattr(fit, name).tolist() for name in vectors},
         **{name: getattr(fit, name) for name in measures},

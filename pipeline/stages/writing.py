@@ -96,6 +96,7 @@ class WriteShard:
                 fit_seconds=sum(person["fit_seconds"] or 0.0 for person in people),
                 device=self.device,
                 mixed=mixed_people(rows),
+                doubtful=doubtful_images(rows),
             )
             (folder / SUCCESS_NAME).write_text(summary.to_json())
         record_commit(summary.frames, summary.identities, [p["fit_seconds"] for p in people if p["n_ok"]])
@@ -138,7 +139,7 @@ class WriteShard:
             "fit_seconds": fitted[0]["fit_seconds"],
             "shape_std_mm": fitted[0]["shape_std_mm"],
         }
-        measures = ("identity_similarity", "judge_similarity", "landmark_error")
+        measures = ("identity_similarity", "judge_similarity", "landmark_error", "quality")
         person |= {name: _mean(row[name] for row in fitted) for name in measures}
         surface = mesh.vertices_mm, mesh.texture_rgb
         return person | {"page_path": write_person(folder, stem, person, rows, surface)}
@@ -251,6 +252,16 @@ def mixed_people(rows: Sequence[Row]) -> dict[str, str]:
         if others and 2 * others >= len(faces):
             mixed[rows_of[0]["identity_id"]] = f"{others} of {len(faces)} faces are other people's"
     return dict(list(mixed.items())[:MIXED])
+
+
+def doubtful_images(rows: Sequence[Row]) -> dict[str, str]:
+    """Images whose reconstruction did not pass the gate, and why, whatever became of them."""
+    found = {
+        row["image_id"]: row["message"]
+        for row in rows
+        if row["reason"] == Reason.LOW_QUALITY or (row["quality"] is not None and row["quality"] < 0)
+    }
+    return dict(list(found.items())[:MIXED])
 
 
 def _why_nothing(rows: Sequence[Row]) -> Row:

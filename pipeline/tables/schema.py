@@ -38,6 +38,8 @@ class Reason(StrEnum):
     TOO_DARK = "too_dark"
     TOO_BLURRED = "too_blurred"
     """Blurred or without contrast."""
+    LOW_QUALITY = "low_quality"
+    """A measure is beyond where those of good reconstructions end."""
     OTHER_PERSON = "other_person"
     """The face is not that of the person whom most images show."""
     DIVERGED = "diverged"
@@ -94,7 +96,11 @@ _FACE = [
     ("detection_score", pa.float32()),
     ("landmarks_px", _vector(136)),
 ]
-_CROP = [("crop_from_image", pa.list_(pa.float64(), 6))]
+_CROP = [
+    ("crop_from_image", pa.list_(pa.float64(), 6)),
+    ("landmark_shift", pa.float32()),
+    ("quality", pa.float32()),
+]
 # Columns that travel between stages and are not part of the committed tables.
 _CARRIED = [("shard", pa.int32()), ("item_id", pa.string()), ("stem", pa.string())]
 
@@ -166,6 +172,7 @@ def identities_schema(sizes: ModelSizes) -> pa.Schema:
             ("identity_similarity", pa.float32()),
             ("judge_similarity", pa.float32()),
             ("landmark_error", pa.float32()),
+            ("quality", pa.float32()),
             ("fit_seconds", pa.float64()),
             ("shape_std_mm", pa.float32()),
             ("method", pa.string()),
@@ -215,6 +222,8 @@ class Frame:
     detection_score: float | None = None
     landmarks_px: Sequence[float] | None = None
     crop_from_image: Sequence[float] | None = None
+    landmark_shift: float | None = None
+    quality: float | None = None
     crop_png: bytes | None = None
 
     @property

@@ -77,6 +77,20 @@ def test_a_bundle_of_ones_own(own_files: Path) -> None:
     )
 
 
+def test_a_bundle_says_what_good_reconstructions_measure(own_files: Path) -> None:
+    path = write_bundle(own_files, quality="{landmark_shift: [0.06, 0.02], judge_similarity: [0.4, 0.7]}")
+    found = resolve_bundle(path, own_files)
+    assert found.quality is not None
+    assert found.quality.landmark_shift is not None
+    assert (found.quality.landmark_shift.limit, found.quality.landmark_shift.typical) == (0.06, 0.02)
+    assert found.quality.landmark_error is None
+    assert "0.06" in str(found.description()["quality"]), "the ranges are part of what a run must not change"
+    assert resolve_bundle(write_bundle(own_files), own_files).quality is None
+    for wrong in ("0.3", "{landmark_shift: 0.06}", "{landmark_shift: [a, b]}", "{beauty: [0, 1]}", "{}"):
+        with pytest.raises(ConfigurationError, match=r"mine\.yaml, quality: expected"):
+            resolve_bundle(write_bundle(own_files, quality=wrong), own_files)
+
+
 def test_the_network_that_is_optimised_cannot_be_the_judge(own_files: Path) -> None:
     (own_files / "copy.onnx").write_bytes((own_files / "net.onnx").read_bytes())
     with pytest.raises(ConfigurationError, match="expected a judge that is another network than recognition"):

@@ -60,3 +60,9 @@ def test_people_who_are_mostly_others_are_named() -> None:
     text = table_text(replace(summary(), mixed={"celeba": "63 of 64 faces are other people's"}))
     assert "celeba: 63 of 64 faces are other people's" in text
     assert "--layout mixed" in text
+
+
+def test_what_did_not_pass_the_gate_is_listed_with_its_reason() -> None:
+    text = table_text(replace(summary(), doubtful={"anna-1": "landmark_shift 0.100, expected at most 0.060"}))
+    assert "  anna-1: landmark_shift 0.100, expected at most 0.060" in text.splitlines()
+    assert "quality gate" not in table_text(summary())

@@ -1,4 +1,6 @@
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +8,12 @@ import torch
 from PIL import Image
 
 from ops.face.alignment import crop_from_image
-from ops.files.photo import decode_png, encode_png
+from ops.files.photo import decode_photo, decode_png, encode_png
+from ops.reconstruction.detection import DetectionConfig, DetectionNetworks, Rejection, find_faces
+from ops.reconstruction.quality import ranges_from_pairs
+from ops.weights.bundle import ModelBundle, load_detector, load_landmarks, load_recognition
 from pipeline.stages.alignment import AlignFaces
+from pipeline.stages.gate import QualityGate
 from pipeline.stages.stage import run_stage
 from pipeline.tables.schema import DETECTED, Frame, frames_from_table, table_from_frames
 
@@ -90,3 +96,35 @@ def test_a_rejected_image_leaves_a_small_picture() -> None:
 def test_an_unreadable_image_leaves_nothing() -> None:
     row = frame(None, 200, 1, status="failed", reason="unreadable", landmarks_px=None)
     assert align(row).crop_png is None
+
+
+def test_landmarks_of_another_face_shift_when_they_are_looked_for_again(embedded: ModelBundle, album: Path) -> None:
+    faces: list[Frame] = []
+    for person in ("person_00", "person_01"):
+        data = (album / person / "photo_0.jpg").read_bytes()
+        photo = decode_photo(data)
+        networks = DetectionNetworks(
+            load_detector(embedded.detector),
+            load_landmarks(embedded.landmarks),
+            load_recognition(embedded.recognition, ()),
+        )
+        found = find_faces(networks, photo, DetectionConfig())
+        assert not isinstance(found, Rejection)
+        points = found[0].landmarks_px.reshape(-1).tolist()
+        faces.append(frame(data, 240, 1, height_px=240, image_id=person, landmarks_px=points))
+    upside_down = (240 - np.array(faces[1].landmarks_px)).tolist()
+    wrong = replace(faces[0], image_id="wrong", landmarks_px=upside_down)
+    stage = AlignFaces(side_px=224, landmarks=embedded.landmarks)
+    table = table_from_frames([*faces, wrong], DETECTED)
+    *right, wrong = frames_from_table(run_stage(stage, stage.load(), table))
+    shifts = [row.landmark_shift or 0 for row in right]
+    assert min(shifts) > 0
+    assert max(shifts) < 0.08
+    assert wrong.landmark_shift is not None
+    assert wrong.landmark_shift > 0.15
+    gate = QualityGate(ranges=ranges_from_pairs({"landmark_shift": [0.1, 0.03]}), policy="reject")
+    gated = frames_from_table(run_stage(replace(stage, gate=gate), stage.load(), table))
+    assert [(row.status, row.reason) for row in gated] == [("ok", ""), ("ok", ""), ("rejected", "low_quality")]
+    assert gated[2].quality is not None
+    assert gated[2].quality < 0
+    assert gated[2].crop_png, "the report shows what was rejected"

@@ -9,14 +9,16 @@ from ops.face.alignment import crop_from_image
 from ops.files.photo import decode_photo, decode_png, encode_png
 from ops.fit import FitConfig
 from ops.reconstruction.detection import DetectionConfig
-from ops.reconstruction.fitting import LOSS_NAMES, seed_of
+from ops.reconstruction.fitting import LOSS_NAMES, FittedFace, seed_of
+from ops.reconstruction.quality import ranges_from_pairs
 from ops.weights.bundle import ModelBundle
 from pipeline.input.planner import PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
 from pipeline.stages.alignment import AlignFaces
 from pipeline.stages.detection import DetectFaces
-from pipeline.stages.fitting import FitFaces, fit_input
+from pipeline.stages.fitting import FitFaces, fit_input, fitted_records
 from pipeline.stages.frames import ReadFrames
+from pipeline.stages.gate import QualityGate
 from pipeline.stages.models import load_fit_models, model_sizes
 from pipeline.stages.stage import Fused, run_stage
 from pipeline.tables.schema import ALIGNED, Frame, frames_from_table, table_from_frames
@@ -108,3 +110,31 @@ def test_photos_are_fitted_and_one_with_broken_landmarks_fails_alone(photos: tup
         assert render.shape == (SIDE, SIDE, 4)
         assert 0.3 < (render[..., 3] > 0).mean() < 1
         assert surface.shape == (SIDE, SIDE, 3)
+
+
+def fitted(judge: float) -> FittedFace:
+    picture = np.full((8, 8, 3), 90, np.uint8)
+    return FittedFace(
+        identity=torch.ones(3), texture=torch.ones(4), expression=torch.ones(2), camera=torch.ones(8),
+        light=torch.ones(9), identity_similarity=0.8, judge_similarity=judge, landmark_error=0.03, loss_total=1.0,
+        losses=dict.fromkeys(LOSS_NAMES, 0.5), iterations=9, diverged=False, fit_seconds=2.0, shape_std_mm=1.0,
+        render_rgba=np.dstack((picture, picture[..., 0])), shape_rgb=picture, texture_rgb=picture,
+    )  # fmt: skip
+
+
+def test_a_fit_that_does_not_pass_leaves_its_measures_and_no_result() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 4), np.uint8)
+    rows = [replace(frame(name), crop_png=encode_png(noise), landmark_shift=0.01) for name in ("a", "b", "c")]
+    ranges = ranges_from_pairs({"judge_similarity": [0.4, 0.8], "landmark_shift": [0.06, 0.01]})
+    fits = [fitted(0.2), fitted(0.6), fitted(0.8)]
+    first, second, third = fitted_records(rows, fits, QualityGate(ranges=ranges, policy="reject"))
+    assert (first["status"], first["reason"]) == ("rejected", "low_quality")
+    assert first["message"] == "judge_similarity 0.200, expected at least 0.400"
+    assert (first["judge_similarity"], first["quality"]) == (0.2, pytest.approx(-0.5))
+    assert not {"identity", "camera", "render_png", "texture_png"} & first.keys()
+    assert (second["status"], second["quality"], third["quality"]) == ("ok", pytest.approx(0.5), pytest.approx(1.0))
+    assert second["texture_png"], "the texture is on the first row that passes"
+    assert "texture_png" not in third
+    noted, *_ = fitted_records(rows, fits, QualityGate(ranges=ranges, policy="note"))
+    assert (noted["status"], noted["message"], noted["quality"]) == ("ok", first["message"], first["quality"])
+    assert noted["texture_png"]

@@ -17,7 +17,7 @@ from ops.weights.bundle import ModelBundle
 from ops.weights.models import ModelRef
 from pipeline.run.shards import ShardStore, ShardSummary
 from pipeline.stages.stage import Fused, StageFailure, run_stage
-from pipeline.stages.writing import CommitOnce, RehearseWriting, WriteShard, mixed_people
+from pipeline.stages.writing import CommitOnce, RehearseWriting, WriteShard, doubtful_images, mixed_people
 from pipeline.storage.store import open_storage
 from pipeline.tables.schema import ModelSizes, fitted_schema, frames_schema, identities_schema
 
@@ -182,3 +182,13 @@ def test_a_person_of_whom_half_the_faces_are_strangers_is_named() -> None:
         *(row(f"b{number}", "bob", **seen, **({} if number else stranger)) for number in range(3)),
     ]
     assert mixed_people(rows) == {"ann": "2 of 3 faces are other people's"}
+
+
+def test_images_that_did_not_pass_are_named_whatever_became_of_them() -> None:
+    rows = [
+        row("a1", "anna", quality=0.4),
+        row("a2", "anna", quality=-0.2, message="noted"),
+        unfit("b1", "bob", "rejected", "low_quality", quality=-1.0, message="why"),
+        unfit("c1", "cy", "rejected", "no_face", quality=None),
+    ]
+    assert doubtful_images(rows) == {"a2": "noted", "b1": "why"}
