@@ -25,9 +25,10 @@ from ops.reconstruction.detection import (
 from ops.reconstruction.fitting import AlignedFace, FittedFace, batches, fit_people, pack_faces
 from ops.reconstruction.mesh import face_mesh, visible_landmarks
 from ops.reconstruction.photo_camera import PhotoCamera
+from ops.reconstruction.photo_texture import TexturePx, TextureSource, add_photo_textures, texture_crop_px
 from ops.weights.bundle import ModelBundle, load_detector, load_landmarks, load_recognition
 from pipeline.input.locations import read_location
-from pipeline.stages.models import load_fit_models
+from pipeline.stages.models import load_atlas, load_fit_models
 
 BATCH = 16
 """Images fitted together."""
@@ -98,6 +99,16 @@ class Face:
         return self._fitted.texture_rgb
 
     @property
+    def texture_weight_rgb(self) -> np.ndarray | None:
+        """Shares out of 255 of each texel: seen in photos, mirrored, guessed; None for textures of the model alone."""
+        return told.weight_rgb if (told := self._fitted.photo_texture) else None
+
+    @property
+    def texture_seen(self) -> float | None:
+        """Share of the face's texels that photos tell; None for textures of the model alone."""
+        return told.seen if (told := self._fitted.photo_texture) else None
+
+    @property
     def light(self) -> np.ndarray:
         """(position x y z mm, colour R G B, ambient R G B)."""
         return self._fitted.light.numpy()
@@ -121,6 +132,11 @@ class Face:
     def judge_similarity(self) -> float | None:
         """The same by a network that was not; None where the bundle has no judge."""
         return self._fitted.judge_similarity
+
+    @property
+    def judge_similarity_crossed(self) -> float | None:
+        """The judge's cosine to a render with a texture that the person's other photos make; None without others."""
+        return told.judge_similarity_crossed if (told := self._fitted.photo_texture) else None
 
     @property
     def landmark_error(self) -> float | None:
@@ -152,6 +168,8 @@ def reconstruct_photos(
     config: FitConfig | None = None,
     detection: DetectionConfig | None = None,
     device: str = "cpu",
+    texture: TextureSource = "model",
+    texture_px: TexturePx = 512,
 ) -> list[Face]:
     """Reconstruct some photos; one `Face` per photo, in order, those without a usable face included.
 
@@ -162,6 +180,8 @@ def reconstruct_photos(
         config: of the fit; None for `preset("default")`.
         detection: which faces are accepted; None for the default.
         device: of the fit, a name PyTorch knows.
+        texture: of what textures are made: of the texture model alone, or with what the person's photos show beyond it.
+        texture_px: texels along an edge of textures from photos.
 
     Raises:
         ConfigurationError: arguments that do not go together, or a method the bundle has no models for.
@@ -176,14 +196,20 @@ def reconstruct_photos(
     ]
     candidates = [() if isinstance(faces, Rejected) else faces for faces in found]
     choices = choose_candidates(networks, names, candidates)
+    atlas = load_atlas(bundle, device, texture_px) if texture == "photo" else None
+    sides = config.render_px, texture_crop_px(texture_px) if atlas else config.render_px
     faces: list[AlignedFace | None] = [
-        _align(photo, name, some[choice.face], config.render_px) if some and isinstance(photo, Opened) else None
+        _align(photo, name, some[choice.face], *sides) if some and isinstance(photo, Opened) else None
         for photo, name, some, choice in zip(opened, names, candidates, choices, strict=True)
     ]
     fits: dict[int, FittedFace] = {}
     for batch in batches([face.person if face else None for face in faces], BATCH):
-        inputs = pack_faces([face for position in batch if (face := faces[position])], models.device)
-        fits |= dict(zip(batch, fit_people(models, inputs, config), strict=True))
+        aligned = [face for position in batch if (face := faces[position])]
+        inputs = pack_faces(aligned, models.device)
+        fitted = fit_people(models, inputs, config)
+        if atlas is not None:
+            fitted = add_photo_textures(models, atlas, inputs, aligned, fitted)
+        fits |= dict(zip(batch, fitted, strict=True))
     results: list[Face] = []
     for position, (name, outcome, face) in enumerate(zip(names, found, faces, strict=True)):
         fit = fits.get(position)
@@ -239,9 +265,12 @@ def _look(networks: DetectionNetworks, opened: Opened, config: DetectionConfig) 
     return Rejected(*faces) if isinstance(faces, Rejection) else faces
 
 
-def _align(opened: Opened, person: str, face: Candidate, side_px: int) -> AlignedFace:
+def _align(opened: Opened, person: str, face: Candidate, side_px: int, texture_side_px: int) -> AlignedFace:
     crop = align_face(opened.photo, face.landmarks_px, side_px)
-    return AlignedFace(opened.image_id, person, crop.image_rgba, crop.crop_from_image, face.landmarks_px)
+    finer = None
+    if texture_side_px > side_px:
+        finer = align_face(opened.photo, face.landmarks_px, texture_side_px).image_rgba
+    return AlignedFace(opened.image_id, person, crop.image_rgba, crop.crop_from_image, face.landmarks_px, finer)
 
 
 @lru_cache(maxsize=1)

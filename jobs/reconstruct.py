@@ -31,6 +31,7 @@ from jobs.fetch import fetch_and_say
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, Method, preset
 from ops.reconstruction.detection import DetectionConfig
+from ops.reconstruction.photo_texture import TexturePx, TextureSource
 from ops.weights.bundle import resolve_bundle
 from ops.weights.bundle_file import DEFAULT_BUNDLE, built_in_bundles, known_files_of
 from ops.weights.registry import resolve_model_dir
@@ -153,6 +154,13 @@ def _declare_content(parser: CommandParser) -> None:
         help="images that measure worse than a bundle's good reconstructions do: note it in their message, or reject "
         "them",
     )
+    add(
+        "--texture",
+        choices=get_args(TextureSource),
+        default="model",
+        help="model: the texture model alone. photo: with what the person's photos show beyond it, such as wrinkles",
+    )
+    add("--texture-px", type=int, choices=get_args(TexturePx), default=512, help="texels of textures from photos")
     formats = ", ".join(get_args(MeshFormat))
     add("--mesh-formats", default="glb", help=f"files written for every person, comma separated out of {formats}")
 
@@ -186,6 +194,8 @@ def _config(options: Namespace) -> ReconstructConfig:
         plan=PlanConfig(**{name: options[name] for name in plan}),
         detection=options.detection,
         fit=options.fit.by(options.method),
+        texture=options.texture,
+        texture_px=options.texture_px,
         mesh_formats=tuple(part for part in options.mesh_formats.split(",") if part),
         quality=options.quality,
         clip_timeout_s=options.clip_timeout_s,

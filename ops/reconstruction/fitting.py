@@ -27,6 +27,26 @@ class AlignedFace(NamedTuple):
     crop_from_image: Float[np.ndarray, "2 3"]
     landmarks_px: Float[np.ndarray, "68 2"]
     """Pixels of the image at full resolution."""
+    texture_crop_rgba: UInt8[np.ndarray, "fine fine 4"] | None = None
+    """The same crop with more pixels, for a texture from the photo; None where that takes the crop itself."""
+
+    @property
+    def finest_rgba(self) -> UInt8[np.ndarray, "fine fine 4"]:
+        """The crop a texture is made from."""
+        return self.crop_rgba if self.texture_crop_rgba is None else self.texture_crop_rgba
+
+
+class PhotoTextured(NamedTuple):
+    """What is said of a texture that has more than the model's from a person's photos."""
+
+    model_texture_rgb: UInt8[np.ndarray, "texel texel 3"]
+    """The texture without it."""
+    weight_rgb: UInt8[np.ndarray, "texel texel 3"]
+    """Shares out of 255: seen in photos, mirrored from the other half of the face, guessed by the model."""
+    seen: float
+    """Share of the face's texels that photos tell, in [0, 1]."""
+    judge_similarity_crossed: float | None
+    """The judge's similarity of this photo to a render with a texture from the person's other photos."""
 
 
 class FittedFace(NamedTuple):
@@ -55,6 +75,8 @@ class FittedFace(NamedTuple):
     """The surface alone."""
     texture_rgb: UInt8[np.ndarray, "texel texel 3"]
     """The person's texture, in the layout of the shape model."""
+    photo_texture: PhotoTextured | None = None
+    """What there is to say of a texture from photos; None for that of the model."""
 
 
 def batches(people: Sequence[str | None], limit: int) -> Iterator[list[int]]:

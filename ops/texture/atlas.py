@@ -1,6 +1,6 @@
 """Where the texels of a shape model's textures lie on its surface, and which of them mirror each other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -38,6 +38,10 @@ class Atlas:
     def face(self) -> Bool[Tensor, "side side"]:
         """Texels of the face: skin, lips, brows; not eyeballs, teeth or the inside of the mouth."""
         return self.covered & ~self.eyeballs
+
+    def to(self, device: torch.device | str) -> "Atlas":
+        """The same texels on another device."""
+        return Atlas(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def at(self, values: Float[Tensor, "vertex channel"]) -> Float[Tensor, "side side channel"]:
         """Values of vertices at the texels' centres."""

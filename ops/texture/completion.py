@@ -99,15 +99,27 @@ def complete_texture(
 
     `mirror` is the share of a texel's residual that its mirror image may tell, moved to the texel's own half's tone.
     """
-    share = seen_share(seen.weight) * region * trust
+    share, borrowed = told_shares(seen.weight, atlas, region, trust, mirror=mirror)
     residual = seen.albedo - expected
     other, other_share = residual.flip(-1), share.flip(-1) * atlas.mirrored
     both = torch.minimum(share, other_share)
     shift = (both * (residual - other)).sum((-1, -2), keepdim=True) / both.sum((-1, -2), keepdim=True).clamp_min(1)
-    borrowed = mirror * (1 - share) * other_share
     total = share + borrowed
     mixed = (share * residual + borrowed * (other + shift)) / total.clamp_min(1e-6)
     return expected + pull_push(mixed, total.clamp(max=1), fade) * region
+
+
+def told_shares(
+    weight: Float[Tensor, "*batch side side"],
+    atlas: Atlas,
+    region: Bool[Tensor, "side side"],
+    trust: Float[Tensor, "side side"],
+    *,
+    mirror: float = MIRROR_TRUST,
+) -> tuple[Float[Tensor, "*batch side side"], Float[Tensor, "*batch side side"]]:
+    """How far every texel is told by photos, and how far by its mirror image; both in [0, 1], as is their sum."""
+    share = seen_share(weight) * region * trust
+    return share, mirror * (1 - share) * share.flip(-1) * atlas.mirrored
 
 
 def pull_push(

@@ -62,7 +62,7 @@ _MATERIAL = PhongMaterial()
 
 @dataclass(frozen=True, kw_only=True)
 class FittedPhoto:
-    """A crop and what was fitted to it; float32 on the CPU."""
+    """A crop and what was fitted to it; float32, all on the device of the shape model and the atlas."""
 
     crop_rgb: Float[Tensor, "3 crop crop"]
     """RGB in [0, 1]."""
@@ -119,10 +119,10 @@ def unwrap_photo(shape: MorphableModel, atlas: Atlas, photo: FittedPhoto) -> Unw
     surface = _surface(shape, atlas, photo)
     shading, highlight = _lit(surface, photo, atlas)
     seen = _sample(photo.crop_rgb, surface.xy)
-    expected = _resized(luma_chroma_from_rgb(photo.texture), atlas.side)
+    expected = resized(luma_chroma_from_rgb(photo.texture), atlas.side)
     grey = photo.grey
     if grey:
-        albedo = _grey_albedo(seen, shading, highlight, _resized(photo.texture, atlas.side))
+        albedo = _grey_albedo(seen, shading, highlight, resized(photo.texture, atlas.side))
     else:
         albedo = luma_chroma_from_rgb((seen - highlight).clamp_min(0) / shading)
     weight = _weight(atlas, surface, photo, seen)
@@ -201,9 +201,9 @@ def _weight(
 def _inner_skin(landmarks_px: Float[Tensor, "68 2"], side: int) -> Float[Tensor, "1 crop crop"]:
     import cv2
 
-    skin: Any = skin_weight(landmarks_px.unsqueeze(0), side)[0].numpy()
+    skin: Any = skin_weight(landmarks_px.unsqueeze(0), side)[0].cpu().numpy()
     blurred = np.asarray(cv2.GaussianBlur(skin, (0, 0), OUTLINE * side))
-    return torch.from_numpy((2 * blurred - 1).clip(0, 1)).unsqueeze(0)
+    return torch.from_numpy((2 * blurred - 1).clip(0, 1)).unsqueeze(0).to(landmarks_px.device)
 
 
 def _openings(
@@ -212,7 +212,7 @@ def _openings(
     """1 where the landmarks see eyeballs, and the inside of the mouth: never skin, whatever the fit says."""
     import cv2
 
-    points = landmarks_px.double().numpy()
+    points = landmarks_px.cpu().double().numpy()
     masks: list[Tensor] = []
     for parts in ((slice(36, 42), slice(42, 48)), (slice(60, 68),)):
         fine = np.zeros((4 * side, 4 * side), np.float32)
@@ -222,7 +222,7 @@ def _openings(
         widened: Any = cv2.dilate(fine, np.ones((width, width)))
         small: Any = cv2.resize(widened, (side, side), interpolation=cv2.INTER_AREA)
         soft = np.asarray(cv2.GaussianBlur(small, (0, 0), side / CROP_PX))
-        masks.append(torch.from_numpy((1.6 * soft).clip(0, 1)).unsqueeze(0))
+        masks.append(torch.from_numpy((1.6 * soft).clip(0, 1)).unsqueeze(0).to(landmarks_px.device))
     return masks[0], masks[1]
 
 
@@ -239,7 +239,7 @@ def _remaining_light(
     if int(used.sum()) < len(LIGHT_RIDGE):
         return torch.ones_like(seen)
     ratio, rows, count = (seen[used] / expected[used]).log().double(), harmonics[used].double(), weight[used].double()
-    ridge = torch.diag(torch.tensor(LIGHT_RIDGE, dtype=torch.float64) * count.sum())
+    ridge = torch.diag(count.new_tensor(LIGHT_RIDGE) * count.sum())
     robust, found = torch.ones_like(ratio), rows.new_zeros(rows.shape[1])
     for _ in range(LIGHT_ITERATIONS):
         weighted = rows * (count * robust).unsqueeze(-1)
@@ -255,7 +255,8 @@ def _sample(
     return grid_sample(image[None], (2 * xy - 1)[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
 
 
-def _resized(image: Float[Tensor, "3 height width"], side: int) -> Float[Tensor, "3 side side"]:
+def resized(image: Float[Tensor, "3 height width"], side: int) -> Float[Tensor, "3 side side"]:
+    """A texture of another side, anti-aliased."""
     if image.shape[-1] == side:
         return image
     return interpolate(image[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]

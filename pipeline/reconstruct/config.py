@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.compute
@@ -13,6 +13,7 @@ from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
 from ops.geometry.mesh_io import MESH_WRITERS
 from ops.reconstruction.detection import DetectionConfig
+from ops.reconstruction.photo_texture import TexturePx, TextureSource, texture_crop_px
 from ops.weights.bundle import ModelBundle
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout, Listing
@@ -47,6 +48,10 @@ class ReconstructConfig:
     """Files written for every identity; the first is its main one."""
     quality: QualityPolicy = "note"
     """What becomes of images whose measures are beyond the bundle's ranges: rejected, or noted in their message."""
+    texture: TextureSource = "model"
+    """Of what textures are made: of the texture model alone, or with what the person's photos show beyond it."""
+    texture_px: TexturePx = 512
+    """Texels along an edge of textures from photos."""
     clip_timeout_s: float = 600.0
     """Seconds a clip may take to decode; one that takes longer fails as timeout."""
     people: frozenset[str] | None = None
@@ -60,6 +65,11 @@ class ReconstructConfig:
     def __post_init__(self) -> None:
         if not self.clip_timeout_s > 0:
             raise ConfigurationError(f"expected clip_timeout_s > 0, got {self.clip_timeout_s}")
+        if self.texture not in get_args(TextureSource) or self.texture_px not in get_args(TexturePx):
+            raise ConfigurationError(
+                f"expected a texture out of {', '.join(get_args(TextureSource))} of {get_args(TexturePx)} texels, got "
+                f"{self.texture!r} of {self.texture_px}"
+            )
         unknown = set(self.mesh_formats) - set(MESH_WRITERS)
         if unknown or len(set(self.mesh_formats)) < len(self.mesh_formats):
             raise ConfigurationError(
@@ -85,6 +95,17 @@ class ReconstructConfig:
                 "in a bundle file as `regressor: {kind: fastganfit, path: ..., sha256: ...}` "
                 "(ganfit train-regressor trains one), or use --method ganfit"
             )
+
+    @property
+    def photo_texture_px(self) -> int | None:
+        """Side of the textures from photos; None where they are the model's."""
+        return self.texture_px if self.texture == "photo" else None
+
+    @property
+    def texture_crop_px(self) -> int | None:
+        """Side of the crops these are made from; None where the fit's own will do."""
+        wanted = texture_crop_px(self.texture_px)
+        return wanted if self.texture == "photo" and wanted > self.fit.render_px else None
 
     @property
     def root(self) -> Storage:
@@ -118,4 +139,6 @@ class ReconstructConfig:
             "mesh_formats": list(self.mesh_formats),
             "quality": self.quality,
             "persons": "by recognition" if self.layout == "cluster" else "as the input says",
+            "texture": self.texture,
+            "texture_px": self.photo_texture_px,
         }

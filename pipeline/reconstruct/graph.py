@@ -30,6 +30,7 @@ def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
             ),
             AlignFaces(
                 side_px=config.fit.render_px,
+                texture_side_px=config.texture_crop_px,
                 landmarks=bundle.landmarks if bundle.quality and bundle.quality.landmark_shift else None,
                 gate=QualityGate(ranges=bundle.quality, policy=config.quality),
             ),
@@ -63,6 +64,7 @@ def commit_stages(
         batch_images=pools.fit_batch,
         rasterizer=pools.rasterizer,
         gate=QualityGate(ranges=bundle.quality, policy=config.quality),
+        texture_px=config.photo_texture_px,
     )
     write = WriteShard(
         store=store,

@@ -25,6 +25,8 @@ class AlignFaces:
     landmarks: ModelRef | None = None
     """Looks at the crops again, see `ops.reconstruction.quality`; None: they are not looked at."""
     gate: QualityGate = field(default_factory=QualityGate)
+    texture_side_px: int | None = None
+    """Side of a second crop, for a texture from photos; None where the first will do."""
 
     @property
     def inputs(self) -> pa.Schema:
@@ -56,16 +58,25 @@ class AlignFaces:
             return replace(row, image=None, crop_png=encode_png(miniature(photo.image_rgb, self.side_px)))
         assert row.width_px is not None
         assert row.height_px is not None
-        if photo.scale > 1 and _longest_px(row) < 2 * self.side_px * photo.scale:
+        finest_px = max(self.side_px, self.texture_side_px or 0)
+        if photo.scale > 1 and _longest_px(row) < 2 * finest_px * photo.scale:
             photo = decode_photo(row.image, max_side_px=MAX_PIXELS)
         # A photo may have travelled reduced; landmarks are in pixels of the original.
         original = Photo(photo.image_rgb, row.width_px, row.height_px)
         landmarks = np.array(row.landmarks_px).reshape(68, 2)
         crop = align_face(original, landmarks, self.side_px)
         matrix = crop.crop_from_image.reshape(-1).tolist()
+        finer = None
+        if self.texture_side_px is not None:
+            finer = encode_png(align_face(original, landmarks, self.texture_side_px).image_rgba)
         shift = None if network is None else landmark_shift(network, crop, landmarks)
         aligned = replace(
-            row, image=None, crop_from_image=matrix, crop_png=encode_png(crop.image_rgba), landmark_shift=shift
+            row,
+            image=None,
+            crop_from_image=matrix,
+            crop_png=encode_png(crop.image_rgba),
+            texture_crop_png=finer,
+            landmark_shift=shift,
         )
         verdict = self.gate.verdict({"landmark_shift": shift}, row.message)
         # A remark waits for the fit, which knows more.

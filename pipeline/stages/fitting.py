@@ -1,6 +1,6 @@
 """Aligned crops to face parameters: the expensive stage."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +12,11 @@ from ops.face.signal import shows_something
 from ops.files.photo import decode_png, encode_png
 from ops.fit import FitConfig, FitInput, FitModels
 from ops.reconstruction.fitting import LOSS_NAMES, AlignedFace, FittedFace, batches, fit_people, pack_faces
+from ops.reconstruction.photo_texture import add_photo_textures
 from ops.render.rasterize import RasterizerName
 from ops.weights.bundle import ModelBundle
 from pipeline.stages.gate import QualityGate
-from pipeline.stages.models import load_fit_models
+from pipeline.stages.models import load_atlas, load_fit_models
 from pipeline.stages.stage import naming
 from pipeline.tables.progress import report_progress
 from pipeline.tables.schema import ALIGNED, Frame, ModelSizes, Reason, Status, fitted_schema, frames_from_table
@@ -37,6 +38,8 @@ class FitFaces:
     rasterizer: RasterizerName = "warp"
     """What draws where the device is a GPU."""
     gate: QualityGate = field(default_factory=QualityGate)
+    texture_px: int | None = None
+    """Side of textures from photos; None for the texture model's own."""
 
     @property
     def inputs(self) -> pa.Schema:
@@ -65,7 +68,9 @@ class FitFaces:
             watch(0.0)
             with naming(self, ", ".join(sorted({rows[position].identity_id for position in batch}))):
                 inputs = fit_input([rows[position] for position in batch], loaded.device)
-                for position, fit in zip(batch, fit_people(loaded, inputs, self.config, watch), strict=True):
+                for position, fit in zip(
+                    batch, self._fit(loaded, inputs, [rows[p] for p in batch], watch), strict=True
+                ):
                     fits[position] = fit
             waiting -= len(batch)
         return self._table(fitted_records(rows, fits, self.gate))
@@ -74,6 +79,15 @@ class FitFaces:
         """The result for rows that cannot be fitted."""
         fields: dict[str, Any] = {"status": Status.FAILED, "reason": Reason.WORKER_CRASH, "message": message}
         return self._table([_values(replace(row, **fields) if row.ok else row) for row in frames_from_table(table)])
+
+    def _fit(
+        self, loaded: FitModels, inputs: FitInput, rows: Sequence[Frame], watch: Callable[[float], None]
+    ) -> list[FittedFace]:
+        fits = fit_people(loaded, inputs, self.config, watch)
+        if self.texture_px is None:
+            return fits
+        atlas = load_atlas(self.bundle, self.device, self.texture_px)
+        return add_photo_textures(loaded, atlas, inputs, [_aligned(row) for row in rows], fits)
 
     def _table(self, records: Sequence[dict[str, Any]]) -> pa.Table:
         schema = self.outputs
@@ -93,6 +107,7 @@ def _aligned(row: Frame) -> AlignedFace:
         crop_rgba=decode_png(row.crop_png or b""),
         crop_from_image=np.array(row.crop_from_image).reshape(2, 3),
         landmarks_px=np.array(row.landmarks_px).reshape(68, 2),
+        texture_crop_rgba=None if row.texture_crop_png is None else decode_png(row.texture_crop_png),
     )
 
 
@@ -109,14 +124,14 @@ def fitted_records(rows: Sequence[Frame], fits: Sequence[FittedFace | None], gat
             continue
         found = _found(fit)
         if not shows_something(decode_png(row.crop_png or b"")[..., :3]):
-            found |= {"identity_similarity": None, "judge_similarity": None}
+            found |= {"identity_similarity": None, "judge_similarity": None, "judge_similarity_crossed": None}
         measures = {name: found[name] for name in MEASURES}
         verdict = gate.verdict(measures | {"landmark_shift": row.landmark_shift}, row.message)
         if "status" in verdict:
             records.append(_values(row) | measures | {"iterations": fit.iterations} | verdict)
             continue
         if row.identity_id not in textured:
-            found["texture_png"] = encode_png(fit.texture_rgb)
+            found |= _texture_pictures(fit)
             textured.add(row.identity_id)
         records.append(_values(row) | found | verdict)
     return records
@@ -124,6 +139,14 @@ def fitted_records(rows: Sequence[Frame], fits: Sequence[FittedFace | None], gat
 
 def _values(row: Frame) -> dict[str, Any]:
     return {name: value for name, value in vars(row).items() if name != "image"}
+
+
+def _texture_pictures(fit: FittedFace) -> dict[str, Any]:
+    pictures = {"texture_png": encode_png(fit.texture_rgb)}
+    if told := fit.photo_texture:
+        pictures["model_texture_png"] = encode_png(told.model_texture_rgb)
+        pictures["texture_weight_png"] = encode_png(told.weight_rgb)
+    return pictures
 
 
 def _failure(fit: FittedFace) -> dict[str, Any]:
@@ -138,6 +161,8 @@ def _found(fit: FittedFace) -> dict[str, Any]:
         **{name: getattr(fit, name).tolist() for name in vectors},
         **{name: getattr(fit, name) for name in measures},
         **{f"loss_{name}": value for name, value in fit.losses.items()},
+        "judge_similarity_crossed": told.judge_similarity_crossed if (told := fit.photo_texture) else None,
+        "texture_seen": told.seen if told else None,
         "render_png": encode_png(fit.render_rgba),
         "shape_png": encode_png(fit.shape_rgb),
     }

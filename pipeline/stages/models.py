@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 
 from ops.fit import FitModels
+from ops.texture.atlas import Atlas, make_atlas
 from ops.weights.bundle import (
     ModelBundle,
     load_bias,
@@ -42,6 +43,12 @@ def load_fit_models(bundle: ModelBundle, device: str) -> FitModels:
         calibration=load_calibration(bundle.calibration, shape).to(target) if bundle.calibration else None,
         device=target,
     )
+
+
+@lru_cache(maxsize=1)
+def load_atlas(bundle: ModelBundle, device: str, side: int) -> Atlas:
+    """The texels of the shape model's layout, once a process."""
+    return make_atlas(load_fit_models(bundle, device).shape, side).to(device)
 
 
 def model_sizes(bundle: ModelBundle) -> ModelSizes:

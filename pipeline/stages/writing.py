@@ -129,6 +129,9 @@ class WriteShard:
             (folder / "textures").mkdir(exist_ok=True)
             stem = first["stem"]
             (folder / "textures" / f"{stem}.png").write_bytes(texture_png)
+            for column, kind in (("model_texture_png", "model"), ("texture_weight_png", "weight")):
+                if picture := next((row[column] for row in fitted if row[column]), None):
+                    (folder / "textures" / f"{stem}.{kind}.png").write_bytes(picture)
             for name in self.mesh_formats:
                 MESH_WRITERS[name](folder / "meshes" / f"{stem}.{name}", mesh)
         person |= {
@@ -138,6 +141,7 @@ class WriteShard:
             "mesh_path": f"meshes/{stem}.{self.mesh_formats[0]}" if self.mesh_formats else None,
             "fit_seconds": fitted[0]["fit_seconds"],
             "shape_std_mm": fitted[0]["shape_std_mm"],
+            "texture_seen": fitted[0]["texture_seen"],
         }
         measures = ("identity_similarity", "judge_similarity", "landmark_error", "quality")
         person |= {name: _mean(row[name] for row in fitted) for name in measures}

@@ -108,9 +108,11 @@ DECODED = pa.schema([*_SOURCE, *_CARRIED, ("image", pa.large_binary()), ("part",
 """Images and sampled frames, encoded as they came or as PNG. Of the frames of a clip, those with the same `part` stand
 in for one another: `spare` 0 is used, 1 and so on replace it where it shows no usable face."""
 DETECTED = pa.schema([*_SOURCE, *_FACE, *_CARRIED, ("image", pa.large_binary())])
-ALIGNED = pa.schema([*_SOURCE, *_FACE, *_CROP, *_CARRIED, ("crop_png", pa.large_binary())])
+ALIGNED = pa.schema(
+    [*_SOURCE, *_FACE, *_CROP, *_CARRIED, ("crop_png", pa.large_binary()), ("texture_crop_png", pa.large_binary())]
+)
 """`crop_png` is RGBA: the aligned crop, opaque where the image covers it; a small picture of the whole image for rows
-without a crop."""
+without a crop. `texture_crop_png` is the same crop with more pixels, where a texture from photos wants them."""
 
 
 def frames_schema(sizes: ModelSizes, losses: Sequence[str]) -> pa.Schema:
@@ -126,6 +128,7 @@ def frames_schema(sizes: ModelSizes, losses: Sequence[str]) -> pa.Schema:
             ("identity_similarity", pa.float32()),
             ("judge_similarity", pa.float32()),
             ("landmark_error", pa.float32()),
+            ("judge_similarity_crossed", pa.float32()),
             ("loss_total", pa.float32()),
             *((f"loss_{name}", pa.float32()) for name in losses),
             ("iterations", pa.int32()),
@@ -136,8 +139,8 @@ def frames_schema(sizes: ModelSizes, losses: Sequence[str]) -> pa.Schema:
 def fitted_schema(sizes: ModelSizes, losses: Sequence[str]) -> pa.Schema:
     """The fitted rows on their way to the writer.
 
-    Identity, texture and seconds are those of the row's person, repeated on each of its ok rows; the texture picture is
-    on the first of them.
+    Identity, texture and seconds are those of the row's person, repeated on each of its ok rows; the pictures of the
+    texture are on the first of them.
     """
     return pa.schema(
         [
@@ -146,11 +149,14 @@ def fitted_schema(sizes: ModelSizes, losses: Sequence[str]) -> pa.Schema:
             ("texture", _vector(sizes.texture)),
             ("fit_seconds", pa.float64()),
             ("shape_std_mm", pa.float32()),
+            ("texture_seen", pa.float32()),
             *_CARRIED,
             ("crop_png", pa.large_binary()),
             ("render_png", pa.large_binary()),
             ("shape_png", pa.large_binary()),
             ("texture_png", pa.large_binary()),
+            ("model_texture_png", pa.large_binary()),
+            ("texture_weight_png", pa.large_binary()),
         ]
     )
 
@@ -175,6 +181,7 @@ def identities_schema(sizes: ModelSizes) -> pa.Schema:
             ("quality", pa.float32()),
             ("fit_seconds", pa.float64()),
             ("shape_std_mm", pa.float32()),
+            ("texture_seen", pa.float32()),
             ("method", pa.string()),
             ("fingerprint", pa.string()),
             ("page_path", pa.string()),
@@ -225,6 +232,7 @@ class Frame:
     landmark_shift: float | None = None
     quality: float | None = None
     crop_png: bytes | None = None
+    texture_crop_png: bytes | None = None
 
     @property
     def ok(self) -> bool:

@@ -28,3 +28,15 @@ def test_a_method_that_needs_a_regressor_says_how_to_get_one(method: str, tmp_pa
 
 def test_ganfit_needs_none(tmp_path: Path) -> None:
     ReconstructConfig(input=tmp_path, output=tmp_path / "out").check_models(BUNDLE)
+
+
+def test_textures_from_photos_are_part_of_what_is_computed(tmp_path: Path) -> None:
+    config = ReconstructConfig(input=tmp_path, output=tmp_path / "out", texture_px=1024)
+    assert config.computed()["texture"] == "model"
+    assert config.computed()["texture_px"] is config.texture_crop_px is None
+    photos = dataclasses.replace(config, texture="photo")
+    assert photos.computed()["texture_px"] == photos.photo_texture_px == 1024
+    assert photos.texture_crop_px == 896
+    assert dataclasses.replace(photos, texture_px=256).texture_crop_px is None
+    with pytest.raises(ConfigurationError, match="expected a texture out of model, photo"):
+        dataclasses.replace(photos, texture_px=300)  # pyright: ignore[reportArgumentType]

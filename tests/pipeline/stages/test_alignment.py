@@ -84,6 +84,19 @@ def test_the_matrix_is_for_the_full_resolution_though_a_reduced_image_is_decoded
     assert np.abs(difference).mean() < 3
 
 
+def test_a_texture_may_have_a_finer_crop_of_its_own() -> None:
+    row = frame(encode_png(picture(2)), 400, 2)
+    stage = AlignFaces(side_px=SIDE, texture_side_px=2 * SIDE)
+    result = frames_from_table(run_stage(stage, None, table_from_frames([row], DETECTED)))[0]
+    assert result.crop_png is not None
+    assert result.texture_crop_png is not None
+    crop, fine = decode_png(result.crop_png).astype(int), decode_png(result.texture_crop_png)
+    assert fine.shape == (2 * SIDE, 2 * SIDE, 4)
+    reduced = fine.reshape(SIDE, 2, SIDE, 2, 4).mean((1, 3))
+    assert np.abs(reduced - crop).mean() < 3
+    assert align(row).texture_crop_png is None
+
+
 def test_a_rejected_image_leaves_a_small_picture() -> None:
     result = align(frame(encode_png(picture()), 200, 1, status="rejected", reason="no_face", landmarks_px=None))
     assert result.crop_from_image is None

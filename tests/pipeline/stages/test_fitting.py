@@ -138,3 +138,42 @@ def test_a_fit_that_does_not_pass_leaves_its_measures_and_no_result() -> None:
     noted, *_ = fitted_records(rows, fits, QualityGate(ranges=ranges, policy="note"))
     assert (noted["status"], noted["message"], noted["quality"]) == ("ok", first["message"], first["quality"])
     assert noted["texture_png"]
+
+
+@pytest.mark.slow
+def test_people_get_textures_from_their_photos_where_asked(embedded: ModelBundle, album: Path) -> None:
+    block = block_of(plan_shards(list_input(album).items, PlanConfig(shard_size=100, limit=1)).rows())
+    prepare = Fused(
+        stages=(
+            ReadFrames(),
+            DetectFaces(
+                detector=embedded.detector,
+                landmarks=embedded.landmarks,
+                recognition=embedded.recognition,
+                config=DetectionConfig(),
+            ),
+            AlignFaces(side_px=SIDE, texture_side_px=2 * SIDE),
+        )
+    )
+    stage = FitFaces(
+        bundle=embedded,
+        config=FitConfig(steps=1, render_px=SIDE),
+        sizes=model_sizes(embedded),
+        device="cpu",
+        batch_images=8,
+        texture_px=256,
+    )
+    aligned = run_stage(prepare, prepare.load(), block)
+    first, second = run_stage(stage, load_fit_models(embedded, "cpu"), aligned).to_pylist()
+    for row in (first, second):
+        assert 0 < row["texture_seen"] < 1
+        assert -1 <= row["judge_similarity_crossed"] <= 1
+    texture, model, weight = (
+        decode_png(first[name]) for name in ("texture_png", "model_texture_png", "texture_weight_png")
+    )
+    assert texture.shape == model.shape == weight.shape == (256, 256, 3)
+    assert np.abs(weight.astype(int).sum(-1) - 255).max() <= 2
+    told = weight[..., 2] < 255
+    assert 0.05 < told.mean() < 0.9
+    assert np.abs(texture.astype(int) - model)[told].mean() > 1
+    assert second["texture_weight_png"] is None

@@ -122,6 +122,30 @@ def test_the_meshes_are_the_neutral_face(tmp_path: Path, tiny_shape: MorphableMo
         assert texture.getpixel((0, 0)) == (200, 150, 120)
 
 
+def test_a_texture_from_photos_has_the_model_s_and_the_weights_beside_it(
+    tmp_path: Path, tiny_shape: MorphableModel
+) -> None:
+    told = {"model_texture_png": picture((1, 2, 3)), "texture_weight_png": picture((255, 0, 0)), "texture_seen": 0.4}
+    rows = [
+        row("a1", "anna", **told, judge_similarity_crossed=0.7),
+        row("a2", "anna", texture_png=None, texture_seen=0.4, judge_similarity_crossed=0.8),
+        row("b1", "bob"),
+    ]
+    write(tmp_path, tiny_shape, rows)
+    folder = tmp_path / "shards" / "00004"
+    names = sorted(path.name for path in (folder / "textures").iterdir())
+    assert names == ["anna-stem.model.png", "anna-stem.png", "anna-stem.weight.png", "bob-stem.png"]
+    for kind, colour in (("model", (1, 2, 3)), ("weight", (255, 0, 0))):
+        with Image.open(folder / "textures" / f"anna-stem.{kind}.png") as image:
+            assert image.getpixel((0, 0)) == colour
+    people = pd.read_parquet(folder / "identities.parquet").set_index("identity_id")
+    assert people.loc["anna", "texture_seen"] == pytest.approx(0.4)
+    assert pd.isna(people.loc["bob", "texture_seen"])
+    crossed = pd.read_parquet(folder / "frames.parquet").set_index("image_id")["judge_similarity_crossed"]
+    assert crossed[["a1", "a2"]].tolist() == pytest.approx([0.7, 0.8])
+    assert pd.isna(crossed["b1"])
+
+
 def test_the_contact_sheet_has_a_row_an_image(tmp_path: Path, tiny_shape: MorphableModel) -> None:
     write(tmp_path, tiny_shape, ROWS)
     with Image.open(tmp_path / "shards" / "00004" / "contact_sheet.png") as sheet:
