@@ -2,6 +2,12 @@
 
 Lengths are in metres, axes as in `ops.geometry.camera` (glTF's own: y up, the face looks along z). Vertices are the
 model's in order, those on texture seams are repeated after them.
+
+The material is the glTF counterpart of the fit's Phong one. Base colour textures are sRGB by the standard, and so are
+ours: albedo in the values of the photo, as it looks in white light of strength one. A Phong highlight of exponent m
+(on r.v) is about as wide as a Blinn-Phong one of 4 m (on n.h), and that as a microfacet one of alpha^2 = 2 / (4 m + 2)
+(Walter et al. 2007), where glTF's roughness is the root of alpha. Its peak is F0 / (4 alpha^2) for a Phong factor of s,
+so that F0 = 4 alpha^2 s; KHR_materials_specular counts in parts of a dielectric's F0 = 0.04.
 """
 
 import io
@@ -19,6 +25,34 @@ from ops.geometry.mesh_io import METRES_PER_MM, TexturedMesh, unweld
 
 _FLOAT, _UINT = 5126, 5125
 _ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
+
+
+DIELECTRIC = 0.04
+"""Reflectance of glTF's non-metals seen from straight ahead."""
+
+
+class SkinMaterial(NamedTuple):
+    """How the surface mirrors light, in Phong's terms: those of the fit by default."""
+
+    specular: float = 0.08
+    shininess: float = 16.0
+
+    @property
+    def roughness(self) -> float:
+        """Of glTF, in [0, 1]."""
+        return self._alpha_squared**0.25
+
+    @property
+    def specular_factor(self) -> float:
+        """Of KHR_materials_specular, in [0, 1]."""
+        return min(1.0, 4 * self._alpha_squared * self.specular / DIELECTRIC)
+
+    @property
+    def _alpha_squared(self) -> float:
+        return 2 / (4 * self.shininess + 2)
+
+
+_SKIN = SkinMaterial()
 
 
 class MorphTargets(NamedTuple):
@@ -48,6 +82,7 @@ def encode_glb(
     *,
     morphs: MorphTargets | None = None,
     camera: PerspectiveCamera | None = None,
+    material: SkinMaterial = _SKIN,
     extras: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The mesh with its texture as PNG, and, where given, morph targets and a camera.
@@ -56,6 +91,7 @@ def encode_glb(
         mesh: in millimetres.
         morphs: of its vertices.
         camera: a second node of the scene.
+        material: how the surface mirrors light.
         extras: said of the mesh's node.
     """
     flat = unweld(mesh)
@@ -89,10 +125,12 @@ def encode_glb(
                 "pbrMetallicRoughness": {
                     "baseColorTexture": {"index": 0},
                     "metallicFactor": 0.0,
-                    "roughnessFactor": 1.0,
+                    "roughnessFactor": material.roughness,
                 },
+                "extensions": {"KHR_materials_specular": {"specularFactor": material.specular_factor}},
             }
         ],
+        "extensionsUsed": ["KHR_materials_specular"],
         "textures": [{"source": 0, "sampler": 0}],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
         "images": [{"bufferView": texture, "mimeType": "image/png"}],

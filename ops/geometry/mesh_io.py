@@ -7,7 +7,7 @@ seams are repeated after them.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Int32, UInt8
@@ -67,22 +67,9 @@ def unweld(mesh: TexturedMesh) -> UnweldedMesh:
 
 def write_glb(path: Path, mesh: TexturedMesh) -> None:
     """Write a binary glTF with the texture inside, in metres."""
-    from trimesh import Trimesh
-    from trimesh.visual import TextureVisuals
-    from trimesh.visual.material import PBRMaterial
+    from ops.geometry.gltf import encode_glb
 
-    flat = unweld(mesh)
-    material = PBRMaterial(
-        name="skin",
-        baseColorTexture=Image.fromarray(mesh.texture_rgb),
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-    )
-    # trimesh's texture coordinates have their origin bottom left; its glTF writer turns them over.
-    visual = TextureVisuals(uv=flat.uv, material=material)
-    vertices: Any = mesh.vertices_mm[flat.source] * METRES_PER_MM
-    surface = Trimesh(vertices, flat.triangles, visual=visual, process=False)
-    _write_export(path, surface.export(file_type="glb", include_normals=True))
+    path.write_bytes(encode_glb(mesh))
 
 
 def write_obj(path: Path, mesh: TexturedMesh) -> None:

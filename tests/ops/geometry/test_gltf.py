@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ops.geometry.gltf import MorphTargets, PerspectiveCamera, encode_glb, vertex_normals
+from ops.geometry.gltf import MorphTargets, PerspectiveCamera, SkinMaterial, encode_glb, vertex_normals
 from ops.geometry.mesh import read_mesh
 from ops.geometry.mesh_io import TexturedMesh
+from ops.render.shading import PhongMaterial
 
 TEXTURE = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
 # A square of two triangles, bent along its diagonal, whose second triangle has texture coordinates of its own.
@@ -106,3 +107,25 @@ def test_the_validator_of_khronos_finds_nothing(tmp_path: Path) -> None:
         pytest.skip("needs the package gltf-validator where node looks (NODE_PATH)")
     issues = json.loads(done.stdout)
     assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+
+
+def test_the_material_is_the_fit_s() -> None:
+    assert SkinMaterial()._asdict() == vars(PhongMaterial())
+    content, _ = parts_of(encode_glb(MESH, material=SkinMaterial(specular=0.1, shininess=12.0)))
+    (material,) = content["materials"]
+    assert material["pbrMetallicRoughness"]["roughnessFactor"] == pytest.approx((2 / 50) ** 0.25)
+    assert material["extensions"]["KHR_materials_specular"]["specularFactor"] == pytest.approx(0.4)
+    assert content["extensionsUsed"] == ["KHR_materials_specular"]
+
+
+def test_a_microfacet_highlight_of_the_material_is_as_bright_and_wide_as_phong_s() -> None:
+    """Light and eye above a surface that turns away from them, by the equations of Phong and of Walter et al."""
+    skin = SkinMaterial()
+    turn = np.deg2rad(np.array((0.0, 5.0, 10.0, 15.0)))
+    phong = skin.specular * np.cos(2 * turn) ** skin.shininess
+    squared = skin.roughness**4
+    density = squared / (np.pi * (np.cos(turn) ** 2 * (squared - 1) + 1) ** 2)
+    # In units of a white diffuse surface, whose reflectance is 1 / pi; shadowing left out.
+    microfacet = np.pi * density * 0.04 * skin.specular_factor / (4 * np.cos(turn))
+    assert microfacet[0] == pytest.approx(phong[0])
+    np.testing.assert_allclose(microfacet[1:] / microfacet[0], phong[1:] / phong[0], atol=0.15)
