@@ -66,7 +66,9 @@ def choose_texture(config: ReconstructConfig, bundle: ModelBundle, wish: str, *,
         usual: whether the settings are those for photos of anybody; auto learns for no others.
 
     Raises:
-        ConfigurationError: a file that is no PCA texture, a texture for a bundle with a regressor that is needed.
+        ConfigurationError: a texture for a bundle with a regressor that is needed, an input that cannot be listed.
+        ModelFileError: a file that is no PCA texture.
+        OutputError: an output that is not ours or would become input.
     """
     if wish == NEVER:
         return TextureChoice(what="keep", line="texture: the bundle's", texture=bundle.texture)
@@ -81,6 +83,7 @@ def choose_texture(config: ReconstructConfig, bundle: ModelBundle, wish: str, *,
         ref = ModelRef(kind="pca", path=path, sha256=sha256_of(path))
         return TextureChoice(what="file", line=f"texture: {path}", texture=ref)
     root, folder = config.root, config.root / LEARNED_TEXTURE
+    check_folders(config, root)
     with as_output_errors(root):
         if (sha256 := _outcome(folder)) is not None:
             if sha256:
@@ -112,7 +115,6 @@ def with_texture(
         return bundle
     if choice.texture is not None:
         return replace(bundle, texture=choice.texture, regressor=None)
-    check_folders(config, config.root)
     folder = config.root / LEARNED_TEXTURE
     learning = LearningConfig(
         input=config.input,
