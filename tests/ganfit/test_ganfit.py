@@ -110,6 +110,22 @@ def test_photos_in_memory_become_what_a_run_makes_of_them(output: Path, album: P
         )
 
 
+@pytest.mark.slow
+def test_textures_in_memory_may_have_what_the_photos_show(album: Path, embedded: ModelBundle) -> None:
+    photos = [album / "person_00" / f"photo_{number}.jpg" for number in (0, 1)]
+    faces = ganfit.reconstruct_photos(
+        photos, embedded, people=["anna", "anna"], config=FIT, texture="photo", texture_px=512
+    )
+    plain = ganfit.reconstruct_photos(photos[:1], embedded, config=FIT)[0]
+    assert plain.texture_weight_rgb is plain.texture_seen is plain.judge_similarity_crossed is None
+    for face in faces:
+        assert face.texture_rgb.shape == (512, 512, 3)
+        assert face.texture_weight_rgb is not None
+        assert 0.1 < (face.texture_seen or 0) < 1
+        assert face.judge_similarity_crossed is not None
+        assert face.judge_similarity_crossed > 0.5
+
+
 def test_arguments_that_do_not_go_together_are_refused(embedded: ModelBundle) -> None:
     with pytest.raises(ganfit.GanfitError, match="expected a person per photo, got 1 photos and 2 people"):
         ganfit.reconstruct_photos(["a.jpg"], embedded, people=["a", "b"])
