@@ -20,8 +20,8 @@ FRAME_COLUMNS = [
     "image_id", "identity_id", "uri", "frame_index", "time_s", "status", "reason", "message", "width_px", "height_px",
     "box_xyxy_px", "detection_score", "landmarks_px", "crop_from_image", "landmark_shift", "quality",
     "expression", "camera", "light",
-    "identity_similarity", "judge_similarity", "judge_similarity_crossed", "landmark_error", "loss_total", "loss_identity", "loss_pixel",
-    "iterations",
+    "identity_similarity", "judge_similarity", "judge_similarity_crossed", "landmark_error",
+    "loss_total", "loss_identity", "loss_pixel", "iterations",
 ]  # fmt: skip
 IDENTITY_COLUMNS = [
     "identity_id", "status", "reason", "message", "n_images", "n_ok", "identity", "texture", "mesh_path",
