@@ -179,7 +179,7 @@ def default_preset() -> FitConfig:
             texture=0.002,
             expression=0.1,
             pixel=5.0,
-            posterior=0.02,
+            posterior=0.002,
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
         regressor_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
