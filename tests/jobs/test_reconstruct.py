@@ -188,7 +188,7 @@ def test_killed_and_interrupted_runs_are_continued(
     assert not list(output.glob("shards/.tmp-*"))
     options = ["--input", str(people), "--output", str(output), *SETTINGS]
     assert main(options) == 0
-    assert "this run" not in capsys.readouterr().out, "nothing is left to do"
+    assert "this run: " not in capsys.readouterr().out, "nothing is left to do"
     assert main([*options, "--fit.steps", "3"]) == 1
     assert "configuration.fit.steps: 2 before, 3 now" in capsys.readouterr().err
 
