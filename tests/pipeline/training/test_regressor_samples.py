@@ -35,7 +35,9 @@ from pipeline.training.regressor_samples import (
 SIZES = ModelSizes(identity=3, expression=2, texture=4)
 LANDMARKS = canonical_landmarks() * (1.0, -1.0) + (150.0, 160.0)
 """A face of about 150 px in an image of 300."""
-BASIS = torch.zeros(4, 3, 64, 64)
+LATENTS = 100
+"""Of the embedded texture model."""
+BASIS = torch.zeros(LATENTS, 3, 64, 64)
 BASIS[0, 1] = 0.25
 TEXTURE = PcaTexture(mean=torch.full((3, 64, 64), 0.5), basis=BASIS, uv_layout="any")
 
@@ -89,7 +91,7 @@ def grown_run(tmp_path: Path, write_output: Callable[..., None]) -> Path:
             "image_id": name, "uri": str(tmp_path / f"{name}.png"), "frame_index": None, "status": status,
             "reason": "" if status == "ok" else "no_face", "landmarks_px": LANDMARKS.reshape(-1).tolist(),
             "expression": [0.25, -0.5], "light": [100.0, 200.0, 1000.0, 0.5, 0.6, 0.7, 0.1, 0.2, 0.3],
-            "person": {"identity": [identity, 2.0, 3.0], "texture": [1.0, 0.0, 0.0, 0.0]},
+            "person": {"identity": [identity, 2.0, 3.0], "texture": [1.0] + [0.0] * (LATENTS - 1)},
         }  # fmt: skip
 
     run = open_storage(tmp_path / "run")
