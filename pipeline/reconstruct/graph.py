@@ -16,18 +16,25 @@ from pipeline.stages.writing import CommitOnce, OpenShard, RehearseWriting, Writ
 from pipeline.tables.schema import ModelSizes
 
 
+def face_stages(config: ReconstructConfig, bundle: ModelBundle) -> tuple[Stage, ...]:
+    """From planned items to the faces in them."""
+    return (
+        ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
+        DetectFaces(
+            detector=bundle.detector,
+            landmarks=bundle.landmarks,
+            recognition=bundle.recognition,
+            config=config.detection,
+            same_person=bundle.people and bundle.people.same_person,
+        ),
+    )
+
+
 def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
     """From shards' numbers to aligned crops, in one worker: images do not travel between processes."""
     chain = Fused(
         stages=(
-            ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
-            DetectFaces(
-                detector=bundle.detector,
-                landmarks=bundle.landmarks,
-                recognition=bundle.recognition,
-                config=config.detection,
-                same_person=bundle.people and bundle.people.same_person,
-            ),
+            *face_stages(config, bundle),
             AlignFaces(
                 side_px=config.fit.render_px,
                 texture_side_px=config.texture_crop_px,

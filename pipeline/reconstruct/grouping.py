@@ -14,6 +14,7 @@ from pipeline.cluster.progress import Show
 from pipeline.cluster.session import ClusterConfig, ray_session
 from pipeline.input.listing import Listing
 from pipeline.reconstruct.config import ReconstructConfig
+from pipeline.reconstruct.graph import face_stages
 from pipeline.run.attempts import Attempts
 from pipeline.run.groups import (
     check_people,
@@ -25,8 +26,6 @@ from pipeline.run.groups import (
     write_people,
 )
 from pipeline.run.progress import Progress
-from pipeline.stages.detection import DetectFaces
-from pipeline.stages.frames import ReadFrames
 from pipeline.stages.grouping import EmbedItems, StoreFaces, give_up_faces
 from pipeline.stages.isolation import Isolating
 from pipeline.stages.stage import Fused, Placement
@@ -125,19 +124,7 @@ def items_block(items: pa.Table, keys: list[str], positions: list[int], number: 
 
 def grouping_stage(config: ReconstructConfig, bundle: ModelBundle, root: Storage, store: StoreFaces) -> Isolating:
     """From planned items to stored embeddings, in one worker."""
-    chain = Fused(
-        stages=(
-            ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
-            DetectFaces(
-                detector=bundle.detector,
-                landmarks=bundle.landmarks,
-                recognition=bundle.recognition,
-                config=config.detection,
-                same_person=bundle.people and bundle.people.same_person,
-            ),
-            EmbedItems(recognition=bundle.recognition),
-        )
-    )
+    chain = Fused(stages=(*face_stages(config, bundle), EmbedItems(recognition=bundle.recognition)))
     return Isolating(
         first=chain,
         apart=chain,
