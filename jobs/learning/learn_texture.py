@@ -30,6 +30,7 @@ from jobs.cli.command import MODEL_DIR_HELP, PRESET_HELP, Command, CommandParser
 from ops.fit.config import preset
 from ops.reconstruction.detection import DetectionConfig
 from ops.weights.bundle import resolve_bundle
+from ops.weights.bundle_file import DEFAULT_BUNDLE
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.listing import Layout
 from pipeline.input.planner import PlanConfig
@@ -46,7 +47,7 @@ def _declare(parser: CommandParser) -> None:
     add("--output", required=True, help="a new folder, or an earlier one to continue: path or URI")
     add("--layout", choices=get_args(Layout), default="auto", help="how the input is laid out, as for reconstruct")
     add("--identity-field", help="what names the person, as for reconstruct")
-    add("--models", default="open", help="bundle to begin with: a built-in name or a YAML file")
+    add("--models", default=DEFAULT_BUNDLE, help="bundle to begin with: a built-in name or a YAML file")
     add("--model-dir", help=MODEL_DIR_HELP)
     add("--preset", default="default", help=PRESET_HELP)
     defaults = {field.name: field.default for field in dataclasses.fields(LearningConfig)}

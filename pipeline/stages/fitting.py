@@ -67,10 +67,7 @@ class FitFaces:
 
             watch(0.0)
             with naming(self, ", ".join(sorted({rows[position].identity_id for position in batch}))):
-                inputs = fit_input([rows[position] for position in batch], loaded.device)
-                for position, fit in zip(
-                    batch, self._fit(loaded, inputs, [rows[p] for p in batch], watch), strict=True
-                ):
+                for position, fit in zip(batch, self._fit(loaded, [rows[p] for p in batch], watch), strict=True):
                     fits[position] = fit
             waiting -= len(batch)
         return self._table(fitted_records(rows, fits, self.gate))
@@ -80,9 +77,8 @@ class FitFaces:
         fields: dict[str, Any] = {"status": Status.FAILED, "reason": Reason.WORKER_CRASH, "message": message}
         return self._table([_values(replace(row, **fields) if row.ok else row) for row in frames_from_table(table)])
 
-    def _fit(
-        self, loaded: FitModels, inputs: FitInput, rows: Sequence[Frame], watch: Callable[[float], None]
-    ) -> list[FittedFace]:
+    def _fit(self, loaded: FitModels, rows: Sequence[Frame], watch: Callable[[float], None]) -> list[FittedFace]:
+        inputs = fit_input(rows, loaded.device)
         fits = fit_people(loaded, inputs, self.config, watch)
         if self.texture_px is None:
             return fits
