@@ -96,7 +96,7 @@ def _learn(options: Namespace) -> None:
     )
 
 
-main = Command("learn-texture", __doc__, _declare, _learn)
+main = Command("learn-texture", __doc__, _declare, _learn, usage="--input PHOTOS --output LEARNED [options]")
 
 if __name__ == "__main__":
     sys.exit(main())
