@@ -171,6 +171,7 @@ def default_preset() -> FitConfig:
     return FitConfig(
         steps=240,
         weights=LossWeights(
+            content=200.0,
             landmark=0.015,
             eyelid=0.02,
             shape=0.004,
@@ -199,7 +200,9 @@ def faceworld_preset() -> FitConfig:
     leave it free, and these pixels tell more of the shape than recognition from another side does.
     """
     default = default_preset()
-    weights = replace(default.weights, pixel=320.0, shape=0.0006, landmark=0.003, eyelid=0.0, posterior=0.0)
+    weights = replace(
+        default.weights, content=50.0, pixel=320.0, shape=0.0006, landmark=0.003, eyelid=0.0, posterior=0.0
+    )
     rates = LearningRates(identity=0.04, expression=0.04, texture=0.08, camera=0.01, light=0.03)
     return replace(
         default,
