@@ -27,6 +27,9 @@ MAGNIFIED = 1.2
 """Zoom of a crop above which its photo tells less of fine detail."""
 DARKEST_HUE = 0.08
 """Luma below which colours are not divided by it."""
+EYE_FADE = 0.3
+EYE_WEIGHT = 3.0
+"""Eyeballs are small and seen through slits, so a photo counts more there; their residual is not continued far."""
 COARSEST = 4
 
 
@@ -107,6 +110,19 @@ def complete_texture(
     total = share + borrowed
     mixed = (share * residual + borrowed * (other + shift)) / total.clamp_min(1e-6)
     return expected + pull_push(mixed, total.clamp(max=1), fade) * region
+
+
+def complete_eyeballs(
+    expected: Float[Tensor, "3 side side"], seen: SeenTexture, atlas: Atlas
+) -> Float[Tensor, "3 side side"]:
+    """A model's texture with the photos' residual on the eyeballs, which is zero elsewhere.
+
+    All that is seen is believed, as an iris differs from any other more than skin does, and nothing is mirrored, as
+    eyes look aside.
+    """
+    eyes = SeenTexture(seen.albedo, EYE_WEIGHT * seen.luma_weight, EYE_WEIGHT * seen.chroma_weight)
+    ones = torch.ones_like(seen.luma_weight)
+    return complete_texture(expected, eyes, atlas, atlas.eyeballs, ones, mirror=0.0, fade=EYE_FADE)
 
 
 def told_shares(

@@ -26,7 +26,7 @@ from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import UV_LAYOUT as FACEWORLD_LAYOUT
 from ops.texture.atlas import Atlas, make_atlas
 from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
-from ops.texture.completion import CHROMA_SCALE, SeenTexture, agreement, complete_texture
+from ops.texture.completion import CHROMA_SCALE, SeenTexture, agreement, complete_eyeballs, complete_texture
 from ops.texture.interface import TextureModel
 from ops.texture.layout import ATLAS_LAYOUT
 from ops.texture.pca import PcaTexture
@@ -47,7 +47,7 @@ TRUST_LEARNED, TRUST_FIRST = 0.08, 0.14
 """Luma differences at which a texel is half believed: to learned modes, and to the fit's texture at first."""
 TRUST_ROUNDS = 2
 OTHER_WEIGHT = 0.3
-"""Weight of the fitted texture where photos are not learned from: eyeballs, teeth, the inside of the mouth."""
+"""Weight of the fitted texture where photos are not learned from: teeth, the inside of the mouth."""
 ODD_SHARE = 0.5
 """Factor of the antisymmetric part."""
 
@@ -115,24 +115,26 @@ class TextureLearner:
 
     def complete_person(self, person: SeenPerson, model: LearnedTexture | None) -> Completed:
         """The E-step for one person; without a model, by the fit's own texture."""
-        face, seen = self.atlas.face, person.seen
+        face, learned, seen = self.atlas.face, self.atlas.covered, person.seen
         if model is None:
             expected = person.fitted
             trust = agreement(seen.albedo, expected, TRUST_FIRST, chroma=False)
         else:
-            told = torch.where(face, seen.albedo, person.fitted)
-            weight = torch.where(face, seen.weight, OTHER_WEIGHT)
+            told = torch.where(learned, seen.albedo, person.fitted)
+            weight = torch.where(learned, seen.weight, OTHER_WEIGHT)
             trust = torch.ones_like(self.importance)
             few = LearnedTexture(model.mean, model.modes[:FEW_MODES])
             for _ in range(TRUST_ROUNDS):
                 coarse = self.explain(few, told, weight * trust)
                 trust = torch.where(face, agreement(seen.albedo, coarse, TRUST_LEARNED, chroma=False), 1.0)
             expected = self.explain(model, told, weight * trust)
-        full = complete_texture(expected, seen, self.atlas, face, trust)
+        full = torch.where(face, complete_texture(expected, seen, self.atlas, face, trust), expected)
+        if bool(self.atlas.eyeballs.any()):
+            full = torch.where(self.atlas.eyeballs, complete_eyeballs(expected, seen, self.atlas), full)
         shown = seen.luma_weight * face
         total = float(shown.sum().clamp_min(1e-6))
         left = float(((seen.albedo[0] - expected[0]).abs() * shown).sum()) / total
-        return Completed(torch.where(face, full, expected), left, float((trust * shown).sum()) / total)
+        return Completed(full, left, float((trust * shown).sum()) / total)
 
     def explain(
         self,

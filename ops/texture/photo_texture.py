@@ -11,7 +11,15 @@ from torch.nn.functional import conv2d, max_pool2d
 
 from ops.texture.atlas import Atlas
 from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
-from ops.texture.completion import agreement, complete_texture, merge_photos, seen_share, told_shares
+from ops.texture.completion import (
+    EYE_WEIGHT,
+    agreement,
+    complete_eyeballs,
+    complete_texture,
+    merge_photos,
+    seen_share,
+    told_shares,
+)
 from ops.texture.unwrapping import Unwrapped
 
 DOUBT = 0.25
@@ -20,9 +28,6 @@ OUTLINE = 1 / 256
 """How far what is not believed is widened, texture sides: at its edge pixels show skin and hair at once."""
 FADE = 0.1
 """How fast the residual dies away beyond what is seen."""
-EYE_FADE = 0.3
-EYE_WEIGHT = 3.0
-"""Eyeballs are painted in every model, so a photo counts more there; their residual is not continued far."""
 COARSE = 8 / 256
 """Standard deviation, texture sides, of the blur that divides the residual into a coarse and a fine part."""
 COARSE_REPEATS, FINE_REPEATS = 0.4, 0.65
@@ -50,8 +55,7 @@ def photo_texture(
     Of the luma residual so much is kept as is likely to be the person's, not the photo's (`kept_residual`).
 
     Texels that differ from the model's by more than skin does, over more than a texel or two, are glasses, hair, hands
-    or cast shadows: they are left to the model. Of the eyeballs every seen texel is believed, and none is mirrored, as
-    eyes look aside.
+    or cast shadows: they are left to the model. Of the eyeballs every seen texel is believed.
     """
     expected = luma_chroma_from_rgb(model_rgb)
     seen = merge_photos(photos, [_believed(one.albedo, expected, chroma=not one.grey) for one in photos])
@@ -60,11 +64,9 @@ def photo_texture(
     full = expected + kept_residual(full - expected, _photos_seen(photos), atlas)
     share, borrowed = told_shares(seen.luma_weight, atlas, atlas.face, believed)
     if bool(atlas.eyeballs.any()):
-        eyes = merge_photos([one._replace(weight=EYE_WEIGHT * one.weight) for one in photos])
-        ones = torch.ones_like(share)
-        looking = complete_texture(expected, eyes, atlas, atlas.eyeballs, ones, mirror=0.0, fade=EYE_FADE)
-        full = torch.where(atlas.eyeballs, looking, full)
-        share = torch.where(atlas.eyeballs, seen_share(eyes.luma_weight), share)
+        eyes = merge_photos(photos)
+        full = torch.where(atlas.eyeballs, complete_eyeballs(expected, eyes, atlas), full)
+        share = torch.where(atlas.eyeballs, seen_share(EYE_WEIGHT * eyes.luma_weight), share)
     return PhotoTexture(rgb_from_luma_chroma(full).clamp(0, 1), share, borrowed)
 
 

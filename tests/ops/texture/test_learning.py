@@ -190,3 +190,28 @@ def test_painted_people_are_learned_from_photographs(people: PaintedPeople) -> N
     truth = luma_chroma_from_rgb(people.albedo[7])
     told = learner.explain(learned, new.seen.albedo, new.seen.weight)
     assert float((told - truth)[shown].abs().mean()) < 0.75 * float((new.fitted - truth)[shown].abs().mean())
+
+
+def test_eyes_are_learned_where_they_are_seen(population: Population) -> None:
+    eyeballs = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    eyeballs[50:58, 8:16] = True
+    eyeballs |= eyeballs.flip(-1)
+    seen = eyeballs.clone()
+    seen[:52] = False
+    learner = replace(population.learner, atlas=replace(population.learner.atlas, eyeballs=eyeballs))
+    iris = 0.25 + 0.1 * torch.rand(PEOPLE, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+    truth = torch.where(eyeballs, iris, population.truth)
+    people: list[SeenPerson] = []
+    for number, albedo in enumerate(truth[:30]):
+        person = person_of(learner, albedo, number)
+        weight = torch.where(eyeballs, seen.float(), person.seen.luma_weight)
+        people.append(person._replace(seen=SeenTexture(person.seen.albedo, weight, weight)))
+    learned = learn(learner, people)
+    mean = luma_chroma_from_rgb(truth[:30]).mean(0)
+    painted = luma_chroma_from_rgb(learner.prior.mean)
+    left, before = ((one - mean)[0, seen].abs().mean() for one in (learned.mean, painted))
+    assert before > 0.1
+    assert left < 0.15 * before
+    told = luma_chroma_from_rgb(truth[35])
+    explained = learner.explain(learned, told, seen.float().expand(3, -1, -1))
+    assert (explained - told)[0, seen].abs().mean() < 0.5 * (learned.mean - told)[0, seen].abs().mean()
