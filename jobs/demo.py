@@ -17,7 +17,8 @@ from typing import get_args
 
 from jsonargparse import Namespace
 
-from jobs.cli.command import BAD_INPUT, OK, Command, CommandParser, say
+from jobs.cli.command import BAD_INPUT, OK, Command, CommandParser
+from jobs.cli.console import Console
 from ops.errors import ConfigurationError
 from ops.fit.config import Method
 from ops.weights.bundle import resolve_bundle
@@ -42,7 +43,8 @@ def _config(options: Namespace) -> DemoConfig:
 def _run(options: Namespace) -> int:
     config = _config(options)
     started = time.perf_counter()
-    found = demonstrate(config, resolve_bundle("embedded"), say)
+    with Console() as console:
+        found = demonstrate(config, resolve_bundle("embedded"), console.say, console.show)
     print(f"\n{found.text}\n\n{time.perf_counter() - started:.0f} s. Comparison with the truth: {found.page}")
     print(
         "Next, the benchmark by hand, or your own photos:\n"

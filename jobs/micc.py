@@ -16,7 +16,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from evaluation.protocols import Protocol
-from jobs.cli.command import BAD_INPUT, OK, PRESET_HELP, Command, CommandParser, say
+from jobs.cli.command import BAD_INPUT, OK, PRESET_HELP, Command, CommandParser
+from jobs.cli.console import Console
 from ops.fit.config import preset
 from ops.weights.bundle import resolve_bundle
 from ops.weights.bundle_file import DEFAULT_BUNDLE
@@ -40,9 +41,10 @@ def _run(options: Namespace) -> int:
         workers=options.workers,
         cluster=ClusterConfig(address=options.address, num_gpus=options.num_gpus),
     )
-    found = run_micc(config, bundle, template, say)
+    with Console() as console:
+        found = run_micc(config, bundle, template, console.say, console.show)
     for evaluation in found.evaluations.values():
-        say(f"\n{evaluation.text}")
+        print(f"\n{evaluation.text}")
     return OK if found.summary.complete else BAD_INPUT
 
 

@@ -17,6 +17,7 @@ from evaluation.template import StoredTemplate
 from ops.fit.config import FitConfig, default_preset
 from ops.weights.bundle import ModelBundle
 from pipeline.cluster.item_tasks import TaskConfig
+from pipeline.cluster.progress import Show
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.planner import PlanConfig
 from pipeline.micc.evaluation import EvaluateConfig, Evaluation, evaluate
@@ -58,9 +59,15 @@ class MiccResult(NamedTuple):
 
 
 def run_micc(
-    config: MiccConfig, bundle: ModelBundle, template: StoredTemplate, say: Callable[[str], None]
+    config: MiccConfig,
+    bundle: ModelBundle,
+    template: StoredTemplate,
+    say: Callable[[str], None],
+    show: Show = lambda progress: None,
 ) -> MiccResult:
     """Do what is missing of every step; `template` is the mean face of the shape model that reconstructs.
+
+    `say` receives the lines of progress, `show` how far the reconstruction is, once a second, in another thread.
 
     Raises:
         ConfigurationError: no such data set.
@@ -85,7 +92,7 @@ def run_micc(
         say,
     )
     say("\n2. reconstruct the videos")
-    summary = reconstruct(settings, bundle, say)
+    summary = reconstruct(settings, bundle, say, show)
     say(table_text(summary))
     say("\n3. measure")
     reconstructions = open_reconstructions(output / RECONSTRUCTIONS)

@@ -35,6 +35,7 @@ from ops.face.morphable_model import MorphableModel
 from ops.fit.config import FitConfig, Method, faceworld_preset
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import load_shape
+from pipeline.cluster.progress import Show
 from pipeline.cluster.session import ClusterConfig, local_cpus, ray_session
 from pipeline.gallery.report import REPORT_FILE
 from pipeline.input.planner import PlanConfig
@@ -113,8 +114,10 @@ class _Clip(NamedTuple):
     sheet: Path
 
 
-def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say) -> Demonstration:
+def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say, show: Show = lambda progress: None) -> Demonstration:
     """Do what is missing, compare with the truth, and write the tables and the page.
+
+    `say` receives the lines of progress, `show` how far a reconstruction is, once a second, in another thread.
 
     Raises:
         OutputError: a folder that cannot be used or continued.
@@ -135,7 +138,7 @@ def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say) -> Demonstrat
     )
     finished = (output / TABLE_FILE).is_file()
     with nullcontext() if finished else ray_session(config.cluster):
-        result = run_micc(main, bundle, template_from_model(shape), say)
+        result = run_micc(main, bundle, template_from_model(shape), say, show)
         complete = result.summary.complete
         folders = {f"full fit, {_frames(config.frames)}": output / RECONSTRUCTIONS}
         for variant in _variants(config) if config.variants else ():
@@ -149,7 +152,7 @@ def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say) -> Demonstrat
                 fit=variant.fit,
                 cluster=config.cluster,
             )
-            complete &= reconstruct(settings, bundle, say).complete
+            complete &= reconstruct(settings, bundle, say, show).complete
             folders = {variant.heading: folder, **folders}
     say("\n4. compare with the truth")
     truth = {subject: torch.from_numpy(read_truth(data, subject).identity) for subject in subjects}

@@ -4,6 +4,7 @@ import pytest
 
 from jobs.cli.console import LINE_S, Console
 from pipeline.run.progress import Progress
+from tests.support.terminal import screen_lines
 
 HALF = Progress(done=12, total=24, seconds=60.0, steps={"fit": 1})
 
@@ -13,30 +14,25 @@ class Terminal(io.StringIO):
         return True
 
 
-def on_screen(written: str) -> list[str]:
-    """The lines that a terminal shows, which knows no more than to go to the start of a line and to erase it."""
-    return [line.rpartition("\r\x1b[K")[2] for line in written.split("\n")]
-
-
 def test_on_a_terminal_a_bar_is_drawn_below_the_lines_and_erased_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()
     with Console(stream) as console:
         console.say("first")
         console.show(HALF)
-        assert on_screen(stream.getvalue()) == ["first", HALF.bar(99)]
+        assert screen_lines(stream.getvalue()) == ["first", HALF.bar(99)]
         console.say("second")
-        assert on_screen(stream.getvalue()) == ["first", "second", ""]
+        assert screen_lines(stream.getvalue()) == ["first", "second", ""]
         console.show(HALF)
-        assert on_screen(stream.getvalue()) == ["first", "second", HALF.bar(99)]
-    assert on_screen(stream.getvalue()) == ["first", "second", ""]
+        assert screen_lines(stream.getvalue()) == ["first", "second", HALF.bar(99)]
+    assert screen_lines(stream.getvalue()) == ["first", "second", ""]
 
 
 def test_a_narrow_terminal_cuts_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     stream = Terminal()
     Console(stream).show(HALF)
-    assert len(on_screen(stream.getvalue())[0]) == 39
+    assert len(screen_lines(stream.getvalue())[0]) == 39
 
 
 def test_elsewhere_a_plain_line_comes_now_and_then() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs import demo
+from tests.support.terminal import run_on_terminal
 
 
 def table_of(text: str, heading: str) -> dict[str, list[float]]:
@@ -26,21 +27,23 @@ def test_the_demo_compares_with_the_truth_and_keeps_what_is_done(tmp_path: Path)
     output = tmp_path / "demo"
     command = [sys.executable, "-m", "jobs.demo", "--output", str(output), "--subjects", "1", "--frames", "1"]
     command += ["--variants", "--num-gpus", "0"]
-    first = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
-    assert first.returncode == 0, first.stderr
-    assert "3 of 3 input files accounted for" in first.stdout
-    settings = table_of(first.stdout, "Synthetic people, full fit, 1 frame")
+    first = run_on_terminal(command)
+    assert first.status == 0, first.screen
+    assert len(re.findall(r"\[[#.]{24}\] +\d+ % [0-3] of 3 images", first.written)) > 3
+    assert "of 3 images" not in first.screen, "the bar is gone in the end"
+    assert "3 of 3 input files accounted for" in first.screen
+    settings = table_of(first.screen, "Synthetic people, full fit, 1 frame")
     assert list(settings) == ["Indoor-Cooperative", "PTZ-Indoor", "PTZ-Outdoor"]
     for scan, surface, mean_surface, vertices, mean_vertices in settings.values():
         assert 0 < surface < mean_surface
         assert 0 < vertices < mean_vertices
         assert abs(scan - surface) < 0.3, "a scan is the true surface with noise and holes"
-    ways = table_of(first.stdout, "Distance to the true surface")
+    ways = table_of(first.screen, "Distance to the true surface")
     assert list(ways) == ["mean face", "landmarks alone, 1 frame", "full fit, 1 frame"]
     assert ways["full fit, 1 frame"] == [row[1] for row in settings.values()]
     assert ways["landmarks alone, 1 frame"] != ways["full fit, 1 frame"]
     assert "not comparable" in (output / "evaluation-paper" / "table.txt").read_text()
-    assert first.stdout.splitlines()[-1] == f"Look at the faces: {output}/reconstructions/report/index.html"
+    assert first.screen.splitlines()[-1] == f"Look at the faces: {output}/reconstructions/report/index.html"
     assert (output / "reconstructions" / "report" / "index.html").is_file()
     page = (output / "index.html").read_text()
     pictures = re.findall(r'src="([^"]+)"', page)
