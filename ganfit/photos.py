@@ -1,39 +1,33 @@
 """Photos to faces in memory, in one process and without Ray."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 
-from ops.errors import ConfigurationError, InputError, UnreadableInputError, UnsupportedInputError
+from ganfit.preparation import PhotoInput, Rejected, Settled, align_person, find_people
+from ops.errors import ConfigurationError, InputError
 from ops.face.morphable_model import MorphableModel
-from ops.files.photo import Photo, decode_photo
+from ops.face.signal import shows_something
 from ops.fit.config import FitConfig, default_preset
 from ops.geometry.mesh_io import TexturedMesh
-from ops.reconstruction.alignment import AlignedCrop, align_face
+from ops.reconstruction.alignment import AlignedCrop
 from ops.reconstruction.detection import (
-    Candidate,
     DetectionConfig,
     DetectionNetworks,
-    Rejection,
-    choose_candidates,
-    find_faces,
 )
-from ops.reconstruction.fitting import AlignedFace, FittedFace, batches, fit_people, pack_faces
+from ops.reconstruction.fitting import FittedFace, batches, fit_people, pack_faces
 from ops.reconstruction.mesh import face_mesh, visible_landmarks
 from ops.reconstruction.photo_camera import PhotoCamera
 from ops.reconstruction.photo_texture import TexturePx, TextureSource, add_photo_textures, texture_crop_px
+from ops.reconstruction.second_attempt import fit_again, fit_remark
 from ops.weights.bundle import ModelBundle, load_detector, load_landmarks, load_recognition
-from pipeline.input.locations import read_location
+from pipeline.stages.gate import QualityGate, QualityPolicy
 from pipeline.stages.models import load_atlas, load_fit_models
 
 BATCH = 16
 """Images fitted together."""
-PhotoInput = str | Path | np.ndarray
-"""A path or URI, or an RGB array: uint8 [height, width, 3], upright."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,8 +40,11 @@ class Face:
 
     person: str
     reason: str = ""
-    """Why there is no face: unreadable, too_large, no_face, low_score, too_small, bad_landmarks or diverged."""
+    """Why there is no face: unreadable, too_large, no_face, low_score, too_small, bad_landmarks, too_dark, too_blurred,
+    other_person, low_quality or diverged."""
     message: str = ""
+    quality: float | None = None
+    """How far the reconstruction can be believed, see docs/inputs.md; None where the bundle has no ranges."""
     _model: MorphableModel = field(repr=False)
     _crop: AlignedCrop | None = field(default=None, repr=False)
     _fit: FittedFace | None = field(default=None, repr=False)
@@ -125,23 +122,29 @@ class Face:
 
     @property
     def identity_similarity(self) -> float | None:
-        """Cosine between photo and render by the network that was optimised."""
-        return self._fitted.identity_similarity
+        """Cosine between photo and render by the network that was optimised; None where the photo shows nothing."""
+        return self._fitted.identity_similarity if self._shows_something else None
 
     @property
     def judge_similarity(self) -> float | None:
         """The same by a network that was not; None where the bundle has no judge."""
-        return self._fitted.judge_similarity
+        return self._fitted.judge_similarity if self._shows_something else None
 
     @property
     def judge_similarity_crossed(self) -> float | None:
         """The judge's cosine to a render with a texture that the person's other photos make; None without others."""
-        return told.judge_similarity_crossed if (told := self._fitted.photo_texture) else None
+        told = self._fitted.photo_texture
+        return told.judge_similarity_crossed if told and self._shows_something else None
 
     @property
     def landmark_error(self) -> float | None:
         """Mean distance of the fitted to the detected landmarks over the outer eye distance."""
         return self._fitted.landmark_error
+
+    @property
+    def _shows_something(self) -> bool:
+        """Whether a similarity to the photo means anything."""
+        return shows_something(self._aligned.image_rgba[..., :3])
 
     @property
     def _aligned(self) -> AlignedCrop:
@@ -170,6 +173,7 @@ def reconstruct_photos(
     device: str = "cpu",
     texture: TextureSource = "model",
     texture_px: TexturePx = 512,
+    quality: QualityPolicy = "note",
 ) -> list[Face]:
     """Reconstruct some photos; one `Face` per photo, in order, those without a usable face included.
 
@@ -182,6 +186,8 @@ def reconstruct_photos(
         device: of the fit, a name PyTorch knows.
         texture: of what textures are made: of the texture model alone, or with what the person's photos show beyond it.
         texture_px: texels along an edge of textures from photos.
+        quality: of photos that measure worse than the bundle's good reconstructions do: note it in their message, or
+            reject them.
 
     Raises:
         ConfigurationError: arguments that do not go together, or a method the bundle has no models for.
@@ -190,87 +196,40 @@ def reconstruct_photos(
     if len(names) != len(photos):
         raise ConfigurationError(f"expected a person per photo, got {len(photos)} photos and {len(names)} people")
     models, networks, config = load_fit_models(bundle, device), _networks(bundle), config or default_preset()
-    opened = [_open(photo) for photo in photos]
-    found = [
-        look if isinstance(look, Rejected) else _look(networks, look, detection or DetectionConfig()) for look in opened
-    ]
-    candidates = [() if isinstance(faces, Rejected) else faces for faces in found]
-    choices = choose_candidates(networks, names, candidates)
+    found = find_people(networks, photos, names, bundle, detection or DetectionConfig())
     atlas = load_atlas(bundle, device, texture_px) if texture == "photo" else None
     sides = config.render_px, texture_crop_px(texture_px) if atlas else config.render_px
-    faces: list[AlignedFace | None] = [
-        _align(photo, name, some[choice.face], *sides) if some and isinstance(photo, Opened) else None
-        for photo, name, some, choice in zip(opened, names, candidates, choices, strict=True)
-    ]
+    gate = QualityGate(ranges=bundle.quality, policy=quality)
+    aligned = [look if isinstance(look, Rejected) else align_person(networks, look, gate, *sides) for look in found]
     fits: dict[int, FittedFace] = {}
-    for batch in batches([face.person if face else None for face in faces], BATCH):
-        aligned = [face for position in batch if (face := faces[position])]
-        inputs = pack_faces(aligned, models.device)
+    for batch in batches([None if isinstance(look, Rejected) else look.face.person for look in aligned], BATCH):
+        faces = [look.face for position in batch if isinstance(look := aligned[position], Settled)]
+        inputs = pack_faces(faces, models.device)
         fitted = fit_people(models, inputs, config)
+        fitted = fit_again(models, faces, fitted, config, gate.fit_quality, BATCH)
         if atlas is not None:
-            fitted = add_photo_textures(models, atlas, inputs, aligned, fitted)
+            fitted = add_photo_textures(models, atlas, inputs, faces, fitted)
         fits |= dict(zip(batch, fitted, strict=True))
-    results: list[Face] = []
-    for position, (name, outcome, face) in enumerate(zip(names, found, faces, strict=True)):
-        fit = fits.get(position)
-        if face is None or fit is None:
-            assert isinstance(outcome, Rejected)
-            results.append(Face(person=name, reason=outcome.reason, message=outcome.message, _model=models.shape))
-        elif fit.diverged:
-            message = f"the fit diverged after {fit.iterations} iterations"
-            results.append(Face(person=name, reason="diverged", message=message, _model=models.shape))
-        else:
-            crop = AlignedCrop(face.crop_rgba, face.crop_from_image)
-            remark = choices[position].remark
-            results.append(Face(person=name, message=remark, _model=models.shape, _crop=crop, _fit=fit))
-    return results
+    return [
+        Face(person=name, reason=look.reason, message=look.message, quality=look.quality, _model=models.shape)
+        if isinstance(look, Rejected)
+        else _finished(look, fits[position], gate, models.shape)
+        for position, (name, look) in enumerate(zip(names, aligned, strict=True))
+    ]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A decoded photo and an id that follows from its pixels alone, so that results do not depend on the others."""
-
-    photo: Photo
-    image_id: str
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """Why a photo has no face."""
-
-    reason: str
-    message: str
-
-
-def _open(photo: PhotoInput) -> Opened | Rejected:
-    if isinstance(photo, np.ndarray):
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or 0 in photo.shape:
-            raise ConfigurationError(
-                f"expected RGB arrays, uint8 [height, width, 3], got {photo.dtype} {list(photo.shape)}"
-            )
-        decoded = Photo(photo, photo.shape[1], photo.shape[0])
-    else:
-        try:
-            decoded = decode_photo(read_location(str(photo)))
-        except UnsupportedInputError as error:
-            return Rejected("too_large", f"{photo}: {error}")
-        except UnreadableInputError as error:
-            return Rejected("unreadable", f"{photo}: {error}")
-    pixels = np.ascontiguousarray(decoded.image_rgb)
-    return Opened(decoded, blake2b(pixels.tobytes(), digest_size=8).hexdigest())
-
-
-def _look(networks: DetectionNetworks, opened: Opened, config: DetectionConfig) -> list[Candidate] | Rejected:
-    faces = find_faces(networks, opened.photo, config)
-    return Rejected(*faces) if isinstance(faces, Rejection) else faces
-
-
-def _align(opened: Opened, person: str, face: Candidate, side_px: int, texture_side_px: int) -> AlignedFace:
-    crop = align_face(opened.photo, face.landmarks_px, side_px)
-    finer = None
-    if texture_side_px > side_px:
-        finer = align_face(opened.photo, face.landmarks_px, texture_side_px).image_rgba
-    return AlignedFace(opened.image_id, person, crop.image_rgba, crop.crop_from_image, face.landmarks_px, finer)
+def _finished(look: Settled, fit: FittedFace, gate: QualityGate, model: MorphableModel) -> Face:
+    """A fitted face, or why its fit is none."""
+    person = look.face.person
+    if fit.diverged:
+        message = f"the fit diverged after {fit.iterations} iterations"
+        return Face(person=person, reason="diverged", message=message, _model=model)
+    crop = AlignedCrop(look.face.crop_rgba, look.face.crop_from_image)
+    face = Face(person=person, message=fit_remark(look.remark, fit), _model=model, _crop=crop, _fit=fit)
+    measures = {"landmark_shift": look.shift, "landmark_error": face.landmark_error}
+    verdict = gate.verdict(measures | {"judge_similarity": face.judge_similarity}, face.message)
+    found = replace(face, quality=verdict.get("quality"), message=verdict.get("message", face.message))
+    return replace(found, reason=verdict["reason"], _crop=None, _fit=None) if "reason" in verdict else found
 
 
 @lru_cache(maxsize=1)

@@ -33,6 +33,14 @@ def align_face(photo: Photo, landmarks_px: Float[np.ndarray, "68 2"], side_px: i
     return AlignedCrop(np.concatenate((crop, covered[..., None].astype(np.uint8) * 255), -1), matrix)
 
 
+def is_too_coarse(photo: Photo, box_xyxy_px: Float[np.ndarray, "4"], side_px: int) -> bool:
+    """Whether a reduced photo shows a face with less than two pixels to a pixel of its crop, where the whole has more.
+
+    The box is in pixels of the image at full resolution.
+    """
+    return photo.scale > 1 and float((box_xyxy_px[2:] - box_xyxy_px[:2]).max()) < 2 * side_px * photo.scale
+
+
 def miniature(image_rgb: UInt8[np.ndarray, "height width 3"], side_px: int) -> UInt8[np.ndarray, "side side 4"]:
     """The whole image, reduced to fit a square; transparent around it."""
     height, width = image_rgb.shape[:2]

@@ -1,6 +1,6 @@
 """The usable faces of an image: box, score and 68 landmarks, or the reason why there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,7 +13,7 @@ from ops.files.photo import Photo
 from ops.networks.detector import Detections, FaceDetector
 from ops.networks.landmarks import LandmarkNetwork
 from ops.networks.recognition import RecognitionNetwork
-from ops.networks.tiles import search_tiles
+from ops.networks.tiles import TILE_PX, search_tiles
 from ops.networks.upright import detect_turned, roll_deg, upright_face, wrapped_deg
 from ops.reconstruction.face_choice import Choice, FaceCrop, choose_faces, face_crop
 
@@ -79,6 +79,19 @@ class Rejection(NamedTuple):
 
     reason: Reason
     message: str
+
+
+def search_faces(
+    networks: DetectionNetworks, photo: Photo, config: DetectionConfig, whole: Callable[[], Photo]
+) -> list[Candidate] | Rejection:
+    """As `find_faces`; where there is no usable face, in tiles of the photo at full resolution, which `whole` gives."""
+    found = find_faces(networks, photo, config)
+    if isinstance(found, Rejection) and found.reason in ("no_face", "low_score", "too_small"):
+        full = photo if photo.scale == 1 else whole()
+        if max(full.image_rgb.shape[:2]) > TILE_PX:
+            closer = find_faces(networks, full, config, in_tiles=True)
+            return found if isinstance(closer, Rejection) and closer.reason == "no_face" else closer
+    return found
 
 
 def find_faces(

@@ -77,6 +77,8 @@ class FittedFace(NamedTuple):
     """The person's texture, in the layout of the shape model."""
     photo_texture: PhotoTextured | None = None
     """What there is to say of a texture from photos; None for that of the model."""
+    second_attempt: bool = False
+    """Whether it comes from another start, as the first one's fit fell short."""
 
 
 def batches(people: Sequence[str | None], limit: int) -> Iterator[list[int]]:

@@ -8,14 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from jaxtyping import Float
-
 from ops.errors import ConfigurationError
-from ops.face.alignment import apply_affine, five_points
-from ops.networks.landmarks import LandmarkNetwork
-from ops.reconstruction.alignment import AlignedCrop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +34,7 @@ class QualityRanges:
     """The ranges of a bundle's networks; None for a measure that is not asked."""
 
     landmark_shift: QualityRange | None = None
-    """See `landmark_shift`."""
+    """See `ops.reconstruction.second_look`."""
     landmark_error: QualityRange | None = None
     """Mean distance of fitted to detected landmarks over the outer eye distance."""
     judge_similarity: QualityRange | None = None
@@ -84,24 +77,3 @@ def judge_quality(measures: Mapping[str, float | None], ranges: QualityRanges) -
     place, name, value, limits = worst
     bound = "at least" if limits.typical > limits.limit else "at most"
     return Quality(place, f"{name} {value:.3f}, expected {bound} {limits.limit:.3f}" if place < 0 else "")
-
-
-def landmark_shift(network: LandmarkNetwork, crop: AlignedCrop, landmarks_px: Float[np.ndarray, "68 2"]) -> float:
-    """How far landmarks move when they are looked for a second time, on the crop that was aligned by them.
-
-    The mean distance over the outer eye distance. It is small where the network looks at a face it understands, and
-    large where it guesses: on faces that are covered, blurred or turned, or at landmarks that are another face's.
-
-    Args:
-        network: that found the landmarks.
-        crop: aligned by them.
-        landmarks_px: in pixels of the image.
-    """
-    places = apply_affine(torch.from_numpy(crop.crop_from_image), torch.from_numpy(landmarks_px.astype(np.float64)))
-    used = places.numpy().astype(np.float32)
-    box = np.concatenate((used.min(0), used.max(0)))
-    again = network(
-        np.ascontiguousarray(crop.image_rgba[..., :3]), box[None], five_points(places).float().numpy()[None]
-    )
-    eyes = float(np.linalg.norm(used[36] - used[45]))
-    return float(np.linalg.norm(again[0] - used, axis=-1).mean()) / max(eyes, 1e-6)

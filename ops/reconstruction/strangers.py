@@ -12,6 +12,11 @@ from ops.networks.recognition import RecognitionNetwork
 from ops.reconstruction.face_choice import FaceCrop
 
 
+def stranger_text(similarity: float, same_person: float) -> str:
+    """What is said of a stranger's image."""
+    return f"similarity {similarity:.2f} to the person's other faces, expected {same_person:.2f}"
+
+
 @torch.no_grad()
 def embed_face(recognition: RecognitionNetwork, crop: FaceCrop) -> Float32[np.ndarray, " channel"]:
     """The embedding of one crop, computed alone so that it depends on nothing else."""

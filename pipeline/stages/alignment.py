@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from ops.files.photo import MAX_PIXELS, Photo, decode_photo, encode_png
 from ops.networks.landmarks import LandmarkNetwork
-from ops.reconstruction.alignment import align_face, miniature
-from ops.reconstruction.quality import landmark_shift
+from ops.reconstruction.alignment import align_face, is_too_coarse, miniature
+from ops.reconstruction.second_look import settle_face
 from ops.weights.bundle import load_landmarks
 from ops.weights.models import ModelRef
 from pipeline.stages.gate import QualityGate
@@ -23,7 +23,7 @@ class AlignFaces:
     side_px: int
     """Side of the crop: that of the fit's render."""
     landmarks: ModelRef | None = None
-    """Looks at the crops again, see `ops.reconstruction.quality`; None: they are not looked at."""
+    """Looks at the crops again, see `ops.reconstruction.second_look`; None: they are not looked at."""
     gate: QualityGate = field(default_factory=QualityGate)
     texture_side_px: int | None = None
     """Side of a second crop, for a texture from photos; None where the first will do."""
@@ -59,20 +59,25 @@ class AlignFaces:
         assert row.width_px is not None
         assert row.height_px is not None
         finest_px = max(self.side_px, self.texture_side_px or 0)
-        if photo.scale > 1 and _longest_px(row) < 2 * finest_px * photo.scale:
+        if is_too_coarse(photo, np.array(row.box_xyxy_px or (0, 0, 0, 0), np.float32), finest_px):
             photo = decode_photo(row.image, max_side_px=MAX_PIXELS)
         # A photo may have travelled reduced; landmarks are in pixels of the original.
         original = Photo(photo.image_rgb, row.width_px, row.height_px)
         landmarks = np.array(row.landmarks_px).reshape(68, 2)
-        crop = align_face(original, landmarks, self.side_px)
+        shift = None
+        if network is None:
+            crop = align_face(original, landmarks, self.side_px)
+        else:
+            within = self.gate.ranges and self.gate.ranges.landmark_shift
+            crop, landmarks, shift = settle_face(network, original, landmarks, self.side_px, within)
         matrix = crop.crop_from_image.reshape(-1).tolist()
         finer = None
         if self.texture_side_px is not None:
             finer = encode_png(align_face(original, landmarks, self.texture_side_px).image_rgba)
-        shift = None if network is None else landmark_shift(network, crop, landmarks)
         aligned = replace(
             row,
             image=None,
+            landmarks_px=landmarks.reshape(-1).tolist(),
             crop_from_image=matrix,
             crop_png=encode_png(crop.image_rgba),
             texture_crop_png=finer,
@@ -81,9 +86,3 @@ class AlignFaces:
         verdict = self.gate.verdict({"landmark_shift": shift}, row.message)
         # A remark waits for the fit, which knows more.
         return replace(aligned, **(verdict if "status" in verdict else {}))
-
-
-def _longest_px(row: Frame) -> float:
-    """The longer side of the face's box in pixels of the original."""
-    left, top, right, bottom = row.box_xyxy_px or (0, 0, 0, 0)
-    return max(right - left, bottom - top)

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 
 from ops.files.photo import MAX_PIXELS, decode_photo
-from ops.networks.tiles import TILE_PX
 from ops.reconstruction.detection import (
     Candidate,
     DetectionConfig,
     DetectionNetworks,
     Rejection,
     choose_candidates,
-    find_faces,
+    search_faces,
 )
-from ops.reconstruction.strangers import find_strangers
+from ops.reconstruction.strangers import find_strangers, stranger_text
 from ops.weights.bundle import load_detector, load_landmarks, load_recognition
 from ops.weights.models import ModelRef
 from pipeline.stages.stage import naming
@@ -77,13 +77,9 @@ class DetectFaces:
         if not row.ok:
             return row, ()
         assert row.image is not None
-        photo = decode_photo(row.image)
-        found = find_faces(loaded, photo, self.config)
-        if isinstance(found, Rejection) and found.reason in ("no_face", "low_score", "too_small"):
-            whole = photo if photo.scale == 1 else decode_photo(row.image, max_side_px=MAX_PIXELS)
-            if max(whole.image_rgb.shape[:2]) > TILE_PX:
-                closer = find_faces(loaded, whole, self.config, in_tiles=True)
-                found = found if isinstance(closer, Rejection) and closer.reason == "no_face" else closer
+        image = row.image
+        whole = partial(decode_photo, image, max_side_px=MAX_PIXELS)
+        found = search_faces(loaded, decode_photo(image), self.config, whole)
         if isinstance(found, Rejection):
             reason = Reason(found.reason)
             return replace(row, status=Status.REJECTED, reason=reason, message=found.message), ()
@@ -110,8 +106,8 @@ class DetectFaces:
         return result
 
     def _stranger(self, row: Frame, similarity: float) -> Frame:
-        said = f"similarity {similarity:.2f} to the person's other faces, expected {self.same_person:.2f}"
-        message = "; ".join(part for part in (row.message, said) if part)
+        assert self.same_person is not None
+        message = "; ".join(part for part in (row.message, stranger_text(similarity, self.same_person)) if part)
         return replace(row, status=Status.REJECTED, reason=Reason.OTHER_PERSON, message=message)
 
 

@@ -13,6 +13,7 @@ from ops.files.photo import decode_png, encode_png
 from ops.fit import FitConfig, FitInput, FitModels
 from ops.reconstruction.fitting import LOSS_NAMES, AlignedFace, FittedFace, batches, fit_people, pack_faces
 from ops.reconstruction.photo_texture import add_photo_textures
+from ops.reconstruction.second_attempt import fit_again, fit_remark
 from ops.render.rasterize import RasterizerName
 from ops.weights.bundle import ModelBundle
 from pipeline.stages.gate import QualityGate
@@ -78,12 +79,13 @@ class FitFaces:
         return self._table([_values(replace(row, **fields) if row.ok else row) for row in frames_from_table(table)])
 
     def _fit(self, loaded: FitModels, rows: Sequence[Frame], watch: Callable[[float], None]) -> list[FittedFace]:
-        inputs = fit_input(rows, loaded.device)
+        faces = [_aligned(row) for row in rows]
+        inputs = pack_faces(faces, loaded.device)
         fits = fit_people(loaded, inputs, self.config, watch)
+        fits = fit_again(loaded, faces, fits, self.config, self.gate.fit_quality, self.batch_images)
         if self.texture_px is None:
             return fits
-        atlas = load_atlas(self.bundle, self.device, self.texture_px)
-        return add_photo_textures(loaded, atlas, inputs, [_aligned(row) for row in rows], fits)
+        return add_photo_textures(loaded, load_atlas(self.bundle, self.device, self.texture_px), inputs, faces, fits)
 
     def _table(self, records: Sequence[dict[str, Any]]) -> pa.Table:
         schema = self.outputs
@@ -122,7 +124,8 @@ def fitted_records(rows: Sequence[Frame], fits: Sequence[FittedFace | None], gat
         if not shows_something(decode_png(row.crop_png or b"")[..., :3]):
             found |= {"identity_similarity": None, "judge_similarity": None, "judge_similarity_crossed": None}
         measures = {name: found[name] for name in MEASURES}
-        verdict = gate.verdict(measures | {"landmark_shift": row.landmark_shift}, row.message)
+        message = fit_remark(row.message, fit)
+        verdict = {"message": message} | gate.verdict(measures | {"landmark_shift": row.landmark_shift}, message)
         if "status" in verdict:
             records.append(_values(row) | measures | {"iterations": fit.iterations} | verdict)
             continue

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ops.reconstruction.fitting import FittedFace
 from ops.reconstruction.quality import QualityRanges, judge_quality
 from pipeline.tables.schema import Reason, Status
 
@@ -17,6 +18,12 @@ class QualityGate:
     ranges: QualityRanges | None = None
     """None: nothing is known, and everything passes."""
     policy: QualityPolicy = "note"
+
+    def fit_quality(self, fit: FittedFace) -> float | None:
+        """How far a fit alone can be believed, whatever is known of its landmarks; None where nothing is known."""
+        measures = {"landmark_error": fit.landmark_error, "judge_similarity": fit.judge_similarity}
+        found = None if self.ranges is None else judge_quality(measures, self.ranges)
+        return None if found is None else found.value
 
     def verdict(self, measures: Mapping[str, float | None], message: str) -> dict[str, Any]:
         """Changes to the columns of a row: `quality`, and what follows from a low one.

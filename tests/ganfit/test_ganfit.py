@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 import ganfit
 from ops.fit.losses import landmark_error
+from ops.reconstruction.quality import ranges_from_pairs
 from ops.weights.bundle import ModelBundle
 from pipeline.cluster.session import ClusterConfig
 from pipeline.input.planner import PlanConfig
@@ -124,6 +126,45 @@ def test_textures_in_memory_may_have_what_the_photos_show(album: Path, embedded:
         assert 0.1 < (face.texture_seen or 0) < 1
         assert face.judge_similarity_crossed is not None
         assert face.judge_similarity_crossed > 0.5
+
+
+@pytest.mark.slow
+def test_photos_in_memory_are_searched_in_tiles_and_strangers_are_named(album: Path, embedded: ModelBundle) -> None:
+    own = [np.asarray(Image.open(album / "person_00" / f"photo_{number}.jpg").convert("RGB")) for number in (0, 1)]
+    stranger = album / "person_02" / "photo_0.jpg"
+    small = Image.fromarray(own[0]).resize((140, 140), Image.Resampling.LANCZOS)
+    large = np.full((2400, 5000, 3), own[0][0, 0], np.uint8)
+    large[1500:1640, 3700:3840] = np.asarray(small)
+    faces = ganfit.reconstruct_photos(
+        [*own, stranger, large], embedded, people=["anna", "anna", "anna", "large"], config=FIT
+    )
+    assert [face.reason for face in faces] == ["", "", "other_person", ""]
+    assert faces[2].message.startswith("similarity ")
+    left, top = faces[3].camera.project(faces[3].landmarks_mm).min(0)
+    right, bottom = faces[3].camera.project(faces[3].landmarks_mm).max(0)
+    assert 3700 < left < right < 3840
+    assert 1500 < top < bottom < 1640
+
+
+@pytest.mark.slow
+def test_photos_in_memory_pass_the_gate_or_say_why_not(album: Path, embedded: ModelBundle) -> None:
+    photo = album / "person_00" / "photo_0.jpg"
+    ranges = {"landmark_shift": [0.2, 0.03], "judge_similarity": [0.98, 0.99]}
+    strict = replace(embedded, quality=ranges_from_pairs(ranges))
+    (noted,) = ganfit.reconstruct_photos([photo], strict, config=FIT)
+    assert noted.ok
+    assert noted.quality is not None
+    assert noted.quality < 0
+    assert noted.message == f"judge_similarity {noted.judge_similarity:.3f}, expected at least 0.980"
+    (rejected,) = ganfit.reconstruct_photos([photo], strict, config=FIT, quality="reject")
+    assert (rejected.ok, rejected.reason, rejected.message) == (False, "low_quality", noted.message)
+    assert rejected.quality == noted.quality
+    (plain,) = ganfit.reconstruct_photos([photo], embedded, config=FIT)
+    assert (plain.ok, plain.quality, plain.message) == (True, None, "")
+    unsure = replace(embedded, quality=ranges_from_pairs({"landmark_shift": [1e-6, 0.0]}))
+    (unsure_face,) = ganfit.reconstruct_photos([photo], unsure, config=FIT, quality="reject")
+    assert unsure_face.reason == "low_quality"
+    assert unsure_face.message.startswith("landmark_shift ")
 
 
 def test_arguments_that_do_not_go_together_are_refused(embedded: ModelBundle) -> None:

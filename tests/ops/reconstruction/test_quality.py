@@ -1,11 +1,7 @@
-import numpy as np
 import pytest
-import torch
 
 from ops.errors import ConfigurationError
-from ops.face.alignment import crop_from_image
-from ops.reconstruction.alignment import AlignedCrop
-from ops.reconstruction.quality import QualityRange, judge_quality, landmark_shift, ranges_from_pairs
+from ops.reconstruction.quality import QualityRange, judge_quality, ranges_from_pairs
 
 RANGES = ranges_from_pairs({"landmark_shift": [0.06, 0.02], "judge_similarity": [0.4, 0.7]})
 
@@ -43,24 +39,3 @@ def test_ranges_without_sense_are_refused(pairs: dict[str, list[float]]) -> None
     with pytest.raises(ConfigurationError, match="expected"):
         ranges_from_pairs(pairs)
     assert QualityRange(limit=0.5, typical=1.0).place(0.75) == 0.5
-
-
-def test_landmarks_found_again_elsewhere_have_shifted() -> None:
-    rng = np.random.default_rng(0)
-    points = rng.uniform(100, 300, (68, 2))
-    points[36], points[45] = (100.0, 200.0), (200.0, 200.0)
-    matrix = crop_from_image(torch.from_numpy(points), 224).numpy()
-    crop = AlignedCrop(np.zeros((224, 224, 4), np.uint8), matrix)
-    scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
-    places = points @ matrix[:, :2].T + matrix[:, 2]
-
-    def finds(offset_px: float) -> float:
-        def network(image_rgb: np.ndarray, boxes_xyxy_px: np.ndarray, points_px: np.ndarray) -> np.ndarray:
-            assert image_rgb.shape == (224, 224, 3)
-            np.testing.assert_allclose(boxes_xyxy_px[0], [*places.min(0), *places.max(0)], rtol=1e-5)
-            return (places + np.array([0.0, offset_px * scale]))[None].astype(np.float32)
-
-        return landmark_shift(network, crop, points)
-
-    assert finds(0.0) == pytest.approx(0, abs=1e-6)
-    assert finds(7.0) == pytest.approx(0.07, rel=1e-4)
