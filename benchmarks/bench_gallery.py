@@ -143,7 +143,7 @@ def measure(page: Path, pictures: Path | None, rounds: int) -> None:
     program = find_browser()
     if program is None:
         raise SystemExit("no Chromium was found")
-    first, complete, turned, sorting, searching = [], [], [], [], []
+    first, complete, seen, turned, sorting, searching = [], [], [], [], [], []
     for _ in range(rounds):
         with Browser(program) as browser:
             browser.open(page.as_uri())
@@ -152,7 +152,10 @@ def measure(page: Path, pictures: Path | None, rounds: int) -> None:
             browser.wait("ganfit.state.complete", 120)
             complete.append(browser.run("ganfit.state.completeAt ?? performance.now()"))
             for _ in range(5):
-                start = browser.run("(() => { const now = performance.now(); turnPage(7); return now; })()")
+                turn = "(() => { const now = performance.now(); turnPage(7); return now; })()"
+                start = browser.run(turn)
+                seen.append(browser.run(IMAGES_DRAWN) - start)
+                start = browser.run(turn)
                 turned.append(browser.run(ALL_DRAWN) - start)
             select = "element('sort').value = 'judge_similarity'; element('search').value = "
             clock = "const t = performance.now(); refresh(); return performance.now() - t; })()"
@@ -163,6 +166,7 @@ def measure(page: Path, pictures: Path | None, rounds: int) -> None:
     for name, values in (
         ("open, first page drawn", first),
         ("all data files read", complete),
+        ("turn to a page of 100, those in view drawn", seen),
         ("turn to a page of 100, all its pictures decoded", turned),
         ("sort all by a score", sorting),
         ("search all", searching),

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -112,7 +113,7 @@ def test_a_dry_run_says_what_would_be_done(tmp_path: Path, photos: Path, capsys:
     options = ["--input", str(photos), "--output", str(output), "--models", "embedded", "--shard-size", "1"]
     assert main([*options, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "the persons with the most files: a.png (1), b.png (1)" in said
+    assert re.search(r"the persons with the most files: a-\w+ \(1\), b-\w+ \(1\)\n", said)
     assert "to do: 2 files (2 images and frames) of 2 identities in 2 shards; 0 shards are there" in said
     assert "time: unknown" in said
     assert main([*options, "--dry-run", "--since", "2020-01-01"]) == 0
