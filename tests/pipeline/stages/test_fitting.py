@@ -140,6 +140,22 @@ def test_a_fit_that_does_not_pass_leaves_its_measures_and_no_result() -> None:
     assert noted["texture_png"]
 
 
+def test_a_crop_that_shows_nothing_has_no_similarities() -> None:
+    black = np.dstack((np.zeros((SIDE, SIDE, 3), np.uint8), np.full((SIDE, SIDE), 255, np.uint8)))
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 4), np.uint8)
+    rows = [replace(frame(name), crop_png=encode_png(crop)) for name, crop in (("a", black), ("b", noise))]
+    nothing, something = fitted_records(rows, [fitted(0.9), fitted(0.9)], QualityGate())
+    assert nothing["identity_similarity"] is nothing["judge_similarity"] is None
+    assert nothing["landmark_error"] == 0.03
+    assert (something["identity_similarity"], something["judge_similarity"]) == (0.8, 0.9)
+
+
+def test_the_message_says_what_was_fitted_at_the_second_attempt() -> None:
+    row = replace(frame("a"), crop_png=encode_png(np.full((SIDE, SIDE, 4), 90, np.uint8)), message="2 faces")
+    (found,) = fitted_records([row], [fitted(0.9)._replace(second_attempt=True)], QualityGate())
+    assert found["message"] == "2 faces; fitted at the second attempt, from another start"
+
+
 @pytest.mark.slow
 def test_people_get_textures_from_their_photos_where_asked(embedded: ModelBundle, album: Path) -> None:
     block = block_of(plan_shards(list_input(album).items, PlanConfig(shard_size=100, limit=1)).rows())
