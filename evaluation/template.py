@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+import torch
+from jaxtyping import Float32, Int
 
 from evaluation.parts import OUTER_EYES
 from ops.errors import ConfigurationError, GanfitError, UnitsError
@@ -13,6 +15,8 @@ from ops.geometry.mesh import Mesh, read_mesh, submesh
 from ops.registration.register import Template
 
 LANDMARK_COUNT = 68
+EXPRESSION_DEVIATION = {"gaussian": 0.5, "blendshape": 0.15}
+"""Of the expression coefficients of people who sit for a scan."""
 EYE_DISTANCE_MM = (60.0, 130.0)
 
 
@@ -59,10 +63,17 @@ def template_from_model(model: MorphableModel) -> StoredTemplate:
             f"expected all 68 landmarks inside the model's face region, landmark {int(landmarks.argmin())} is outside"
         )
     return StoredTemplate(
-        template=Template(mesh=mesh, landmarks=landmarks),
+        template=Template(mesh=mesh, landmarks=landmarks, modes_mm=_modes(model, index)),
         model_vertex_count=len(whole.vertices),
         model_vertices=index,
     )
+
+
+def _modes(model: MorphableModel, vertices: Int[np.ndarray, " vertex"]) -> Float32[np.ndarray, "mode vertex 3"]:
+    """Identity and expression at some vertices, one standard deviation a mode."""
+    expression = EXPRESSION_DEVIATION[model.metadata.expression_kind] * model.expression_basis_mm
+    modes = torch.cat((model.identity_basis_mm, expression))[:, torch.from_numpy(vertices)]
+    return np.ascontiguousarray(modes.float().cpu().numpy())
 
 
 def template_from_obj(mesh_path: Path, landmarks_path: Path) -> Template:
@@ -90,15 +101,17 @@ def template_from_obj(mesh_path: Path, landmarks_path: Path) -> Template:
 
 
 def save_template(stored: StoredTemplate, path: Path) -> None:
-    """Write vertices (mm), triangles, landmarks and the place in the model as .npz."""
-    np.savez(
-        path,
-        vertices_mm=stored.template.mesh.vertices,
-        triangles=stored.template.mesh.triangles,
-        landmarks=stored.template.landmarks,
-        model_vertex_count=stored.model_vertex_count,
-        model_vertices=stored.model_vertices,
-    )
+    """Write vertices and modes (mm), triangles, landmarks and the place in the model as .npz."""
+    arrays: dict[str, Any] = {
+        "vertices_mm": stored.template.mesh.vertices,
+        "triangles": stored.template.mesh.triangles,
+        "landmarks": stored.template.landmarks,
+        "model_vertex_count": stored.model_vertex_count,
+        "model_vertices": stored.model_vertices,
+    }
+    if stored.template.modes_mm is not None:
+        arrays["modes_mm"] = stored.template.modes_mm
+    np.savez(path, **arrays)
 
 
 def load_template(path: Path) -> StoredTemplate:
@@ -110,8 +123,9 @@ def load_template(path: Path) -> StoredTemplate:
     try:
         with np.load(path, allow_pickle=False) as stored:
             mesh = Mesh(stored["vertices_mm"].astype(np.float64), stored["triangles"].astype(np.int32))
+            modes = stored["modes_mm"] if "modes_mm" in stored.files else None
             return StoredTemplate(
-                template=Template(mesh=mesh, landmarks=stored["landmarks"].astype(np.int64)),
+                template=Template(mesh=mesh, landmarks=stored["landmarks"].astype(np.int64), modes_mm=modes),
                 model_vertex_count=int(stored["model_vertex_count"]),
                 model_vertices=stored["model_vertices"].astype(np.int64),
             )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from ops.errors import GeometryError
 from ops.geometry.mesh import Mesh
@@ -47,7 +47,7 @@ def annotate_scan(
     Raises:
         GeometryError: a face is found in fewer than two views.
     """
-    scene = _Scene(scan.mesh)
+    scene = RayScene(scan.mesh)
     lifted: list[Float[np.ndarray, "68 3"]] = []
     for yaw in yaws_deg:
         view = render_view(scan, yaw, scene)
@@ -67,9 +67,9 @@ def annotate_scan(
     return result
 
 
-def render_view(scan: TexturedScan, yaw_deg: float, scene: "_Scene | None" = None) -> View:
+def render_view(scan: TexturedScan, yaw_deg: float, scene: "RayScene | None" = None) -> View:
     """The scan by its texture alone, from the front turned by `yaw_deg` towards +x, before mid grey."""
-    scene = _Scene(scan.mesh) if scene is None else scene
+    scene = RayScene(scan.mesh) if scene is None else scene
     vertices = scan.mesh.vertices
     low, high = vertices.min(0), vertices.max(0)
     angle = np.radians(yaw_deg)
@@ -79,19 +79,24 @@ def render_view(scan: TexturedScan, yaw_deg: float, scene: "_Scene | None" = Non
     x, y = np.meshgrid(grid, -grid)
     directions = (x[..., None] * np.cross(up, backward) + y[..., None] * up) / FOCAL - backward
     rays = np.concatenate((np.broadcast_to(eye, directions.shape), directions), -1).astype(np.float32)
-    cast = scene.cast(rays)
-    depth, hit = cast["t_hit"].numpy(), np.isfinite(cast["t_hit"].numpy())
-    corners = scan.mesh.triangles[cast["primitive_ids"].numpy()[hit].astype(np.int64)]
-    second = cast["primitive_uvs"].numpy()[hit]
-    weights = np.concatenate((1 - second.sum(1, keepdims=True), second), 1)
-    image = np.full((*depth.shape, 3), 128, dtype=np.uint8)
-    image[hit] = _sample(scan.texture_rgb, np.einsum("pk,pkc->pc", weights, scan.uv[corners]))
-    points = np.full((*depth.shape, 3), np.nan)
-    points[hit] = np.einsum("pk,pkc->pc", weights, vertices[corners])
+    hit = scene.cast(rays)
+    corners = scan.mesh.triangles[hit.triangle]
+    image = np.full((*hit.seen.shape, 3), 128, dtype=np.uint8)
+    image[hit.seen] = _sample(scan.texture_rgb, np.einsum("pk,pkc->pc", hit.barycentric, scan.uv[corners]))
+    points = np.full((*hit.seen.shape, 3), np.nan)
+    points[hit.seen] = np.einsum("pk,pkc->pc", hit.barycentric, vertices[corners])
     return View(image, points)
 
 
-class _Scene:
+class Hits(NamedTuple):
+    """Which rays meet the mesh first, and where: triangles and weights of their corners, in the order of the rays."""
+
+    seen: Bool[np.ndarray, "height width"]
+    triangle: Int[np.ndarray, " hit"]
+    barycentric: Float[np.ndarray, "hit 3"]
+
+
+class RayScene:
     """Embree's ray casting over one mesh."""
 
     def __init__(self, mesh: Mesh) -> None:
@@ -102,9 +107,13 @@ class _Scene:
         scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.triangles.astype(np.uint32)))
         self._tensor, self._scene = tensor, scene
 
-    def cast(self, rays: Float[np.ndarray, "height width 6"]) -> Any:
-        """Depth, triangle and barycentric coordinates of every first hit."""
-        return self._scene.cast_rays(self._tensor(rays), nthreads=1)
+    def cast(self, rays: Float[np.ndarray, "height width 6"]) -> Hits:
+        """The first hit of every ray (origin, direction)."""
+        cast = self._scene.cast_rays(self._tensor(rays), nthreads=1)
+        seen = np.isfinite(cast["t_hit"].numpy())
+        second = cast["primitive_uvs"].numpy()[seen].astype(np.float64)
+        weights = np.concatenate((1 - second.sum(1, keepdims=True), second), 1)
+        return Hits(seen, cast["primitive_ids"].numpy()[seen].astype(np.int64), weights)
 
 
 def _sample(texture: UInt8[np.ndarray, "row column 3"], uv: Float[np.ndarray, "n 2"]) -> UInt8[np.ndarray, "n 3"]:

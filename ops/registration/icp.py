@@ -19,6 +19,8 @@ from ops.registration.solver import Status
 from ops.registration.surface import Correspondences, Rejection, Surface
 
 MIN_CORRESPONDENCES = 30
+MOTIONS = 7
+"""Of a similarity: three rotations, three translations, growth."""
 DAMPING = 1e-3
 """Against the mean squared movement of a point by one motion."""
 
@@ -130,23 +132,27 @@ def _plane_step(
     """
     centre = source.mean(0)
     size = float(np.sqrt(np.square(source - centre).sum(1).mean()))
-    jacobian = _motions((source - centre) / size, normals, scale)
+    jacobian = small_motions((source - centre) / size, normals, scale)
     misfit = np.einsum("pc,pc->p", target - source, normals)
     normal_matrix = (jacobian * weights[:, None]).T @ jacobian
     right = (jacobian * weights[:, None]).T @ misfit
     moved, held, anchor_weight = anchors
     for axis in np.eye(3):
-        rows = _motions((moved - centre) / size, np.broadcast_to(axis, moved.shape), scale)
+        rows = small_motions((moved - centre) / size, np.broadcast_to(axis, moved.shape), scale)
         normal_matrix += anchor_weight * rows.T @ rows
         right += anchor_weight * rows.T @ ((held - moved) @ axis)
     normal_matrix += DAMPING * weights.sum() * np.eye(len(right))
-    step = np.linalg.solve(normal_matrix, right)
+    return small_alignment(np.linalg.solve(normal_matrix, right), centre, size)
+
+
+def small_alignment(step: Float[np.ndarray, " motion"], centre: Float[np.ndarray, "3"], size: float) -> Alignment:
+    """The alignment of a step in the motions of `small_motions`, about a centre, arms being in units of `size`."""
     rotation = _rotation(step[:3] / size)
-    factor = 1 + float(step[6]) / size if scale is not ScaleRule.RIGID else 1.0
+    factor = 1 + float(step[6]) / size if len(step) == MOTIONS else 1.0
     return Alignment(rotation, centre + step[3:6] - factor * rotation @ centre, factor)
 
 
-def _motions(
+def small_motions(
     arm: Float[np.ndarray, "point 3"], direction: Float[np.ndarray, "point 3"], scale: ScaleRule
 ) -> Float[np.ndarray, "point motion"]:
     """Movement along a direction by each of three rotations, three translations and, where asked for, growth."""

@@ -57,12 +57,27 @@ class NonrigidConfig:
     min_normal_cosine: float = 0.6
     landmark_weight: float = 1.6
     """Weight b times the landmarks' variance in mm^2; times the stiffness too where that is below one."""
+    rest_weight: float = 0.0
+    """Pull of every vertex towards its place in the rest shape, against one unit of weight a vertex."""
     landmark_floor_mm: float = 1.0
     """Landmarks are never trusted to better than this."""
     solver_steps: int = 6
     """Conjugate-gradient steps within one iteration."""
     tolerance_mm: float = 2e-3
     """A level ends early once vertices move less than this on average."""
+
+
+def after_model_config() -> NonrigidConfig:
+    """For a template that a statistical model has already brought close: little is left to deform."""
+    return NonrigidConfig(
+        levels=(
+            Level(stiffness=10.0, max_distance_mm=5.0),
+            Level(stiffness=1.0, max_distance_mm=5.0),
+            Level(stiffness=0.1, max_distance_mm=5.0, steps=8),
+        ),
+        landmark_weight=0.2,
+        rest_weight=0.02,
+    )
 
 
 class Landmarks(NamedTuple):
@@ -138,7 +153,7 @@ class _LevelSolver:
             miss = landmarks.points_mm - (rest.mesh.vertices + start.displacement)[landmarks.vertices]
             variance = max(float(np.square(miss).sum(1).mean()) / 3, config.landmark_floor_mm**2)
             np.add.at(self._pull, landmarks.vertices, config.landmark_weight * min(1.0, level.stiffness) / variance)
-        self._precondition = rest.factorise(level.stiffness, NORMAL_SHARE + self._pull)
+        self._precondition = rest.factorise(level.stiffness, NORMAL_SHARE + self._pull + config.rest_weight)
 
     def init(self) -> NonrigidState:
         return self._start
@@ -152,12 +167,14 @@ class _LevelSolver:
         residual = float((weight * np.abs(gap)).sum() / max(weight.sum(), 1))
         stiffness, smoothness, pull = self._level.stiffness, self._rest.smoothness, self._pull[:, None]
         right = (weight * gap)[:, None] * found.normals - stiffness * (smoothness @ state.displacement)
+        right -= self._config.rest_weight * state.displacement
         miss = self._landmarks.points_mm - points[self._landmarks.vertices]
         right[self._landmarks.vertices] += pull[self._landmarks.vertices] * miss
 
         def apply(x: Float[np.ndarray, "vertex 3"]) -> Float[np.ndarray, "vertex 3"]:
             along = weight * np.einsum("vc,vc->v", found.normals, x)
-            return stiffness * (smoothness @ x) + along[:, None] * found.normals + pull * x
+            held = (pull + self._config.rest_weight) * x
+            return stiffness * (smoothness @ x) + along[:, None] * found.normals + held
 
         change = conjugate_gradients(apply, right, self._precondition, self._config.solver_steps)
         movement = float(np.linalg.norm(change, axis=1).mean())

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from ops.errors import ConfigurationError
 from ops.geometry.mesh import Mesh
 from ops.registration.alignment import Alignment, ScaleRule, align_points
 from ops.registration.icp import Anchors, Icp, Metric
-from ops.registration.nonrigid_icp import Landmarks, NonrigidConfig, nonrigid_icp
+from ops.registration.model_fit import ModelFit, ModelFitConfig, fit_modes
+from ops.registration.nonrigid_icp import Landmarks, NonrigidConfig, after_model_config, nonrigid_icp
 from ops.registration.scan import Scan, prepare_scan
 from ops.registration.solver import Status, solve
 from ops.registration.surface import Rejection, Surface, area_normals, vertex_normals
@@ -25,12 +26,19 @@ class Template:
 
     mesh: Mesh
     landmarks: Int[np.ndarray, "68"]
+    modes_mm: Float32[np.ndarray, "mode vertex 3"] | None = None
+    """How the shapes of people and their expressions vary about the mesh, one standard deviation a mode; with them
+    correspondences slide less."""
 
     def __post_init__(self) -> None:
         if self.landmarks.min() < 0 or self.landmarks.max() >= len(self.mesh.vertices):
             raise ConfigurationError(
                 f"a template's landmarks must be vertices 0..{len(self.mesh.vertices) - 1}, "
                 f"got {self.landmarks.min()}..{self.landmarks.max()}"
+            )
+        if self.modes_mm is not None and self.modes_mm.shape[1] != len(self.mesh.vertices):
+            raise ConfigurationError(
+                f"a template's modes must move its {len(self.mesh.vertices)} vertices, got {self.modes_mm.shape[1]}"
             )
 
     @property
@@ -48,7 +56,12 @@ class RegistrationConfig:
     """Weight of the landmarks against the surface while the pose and size are found."""
     start_distance_mm: float = 8.0
     start_normal_cosine: float = 0.7
+    model: ModelFitConfig = field(default_factory=ModelFitConfig)
+    """For a template with modes."""
+    after_model: NonrigidConfig = field(default_factory=after_model_config)
+    """From the shape that the modes found."""
     nonrigid: NonrigidConfig = field(default_factory=NonrigidConfig)
+    """For a template without modes."""
 
 
 class RegistrationQuality(NamedTuple):
@@ -85,6 +98,43 @@ def register_scan(
     Raises:
         GeometryError: see `prepare_scan`.
     """
+    scan, surface, seen, start = _pose(template, mesh, landmarks, config)
+    shape, nonrigid = template.mesh.vertices, config.nonrigid
+    if template.modes_mm is not None:
+        fitted = fit_modes(template.mesh, template.modes_mm, surface, seen, start, config.model)
+        shape, start, nonrigid = fitted.vertices_mm, fitted.alignment, config.after_model
+    aligned = Mesh(align_points(start, shape), template.mesh.triangles)
+    solution = nonrigid_icp(aligned, surface, seen, nonrigid)
+    vertices = aligned.vertices + solution.state.displacement
+    quality = _assess(template, aligned, vertices, surface, scan, nonrigid)
+    return Registration(vertices, start, solution.status, solution.steps, solution.history, quality, scan)
+
+
+def fit_template(
+    template: Template, mesh: Mesh, landmarks: Float[np.ndarray, "68 3"], config: RegistrationConfig
+) -> ModelFit:
+    """What a template's modes can express of a scan; the alignment leads to the scan in mm.
+
+    Raises:
+        ConfigurationError: a template without modes.
+        GeometryError: see `prepare_scan`.
+    """
+    if template.modes_mm is None:
+        raise ConfigurationError("a template without modes has one shape: expected one made from a shape model")
+    posed = _pose(template, mesh, landmarks, config)
+    return fit_modes(template.mesh, template.modes_mm, posed.surface, posed.landmarks, posed.start, config.model)
+
+
+class _Posed(NamedTuple):
+    """A cleaned scan and where the template lies on it."""
+
+    scan: Scan
+    surface: Surface
+    landmarks: Landmarks
+    start: Alignment
+
+
+def _pose(template: Template, mesh: Mesh, landmarks: Float[np.ndarray, "68 3"], config: RegistrationConfig) -> _Posed:
     scan, start = prepare_scan(mesh, landmarks, template.mesh, template.landmarks_mm)
     surface = Surface(scan.mesh)
     seen = Landmarks(template.landmarks[scan.visible], scan.landmarks_mm[scan.visible])
@@ -103,13 +153,8 @@ def register_scan(
         max_steps=config.start_steps,
     )
     posed = solve(icp)
-    if posed.status not in (Status.LOST, Status.DIVERGED):
-        start = posed.state.alignment
-    aligned = Mesh(align_points(start, template.mesh.vertices), template.mesh.triangles)
-    solution = nonrigid_icp(aligned, surface, seen, config.nonrigid)
-    vertices = aligned.vertices + solution.state.displacement
-    quality = _assess(template, aligned, vertices, surface, scan, config.nonrigid)
-    return Registration(vertices, start, solution.status, solution.steps, solution.history, quality, scan)
+    lost = posed.status in (Status.LOST, Status.DIVERGED)
+    return _Posed(scan, surface, seen, start if lost else posed.state.alignment)
 
 
 def flipped_share(mesh: Mesh, reference: Mesh) -> float:

@@ -59,7 +59,7 @@ def prepare_scan(
     mesh, repairs = clean_mesh(Mesh(mesh.vertices * UNITS_IN_MM[unit], mesh.triangles))
     if unit != "mm":
         repairs.insert(0, f"converted from {unit} to mm")
-    mesh = _join_units(mesh, landmarks_mm[visible], repairs)
+    mesh = _join_units(mesh, unit, landmarks_mm[visible], repairs)
     start = _landmark_start(template_landmarks[visible], landmarks_mm[visible])
     mesh = _orient(mesh, Mesh(align_points(start, template.vertices), template.triangles), repairs)
     if not visible.all():
@@ -130,19 +130,19 @@ def _landmark_start(template_mm: Float[np.ndarray, "n 3"], landmarks_mm: Float[n
     return start
 
 
-def _join_units(mesh: Mesh, landmarks_mm: Float[np.ndarray, "n 3"], repairs: list[str]) -> Mesh:
-    """The scan in the landmarks' unit, found by where the landmarks touch the surface."""
-    distances: dict[str, float] = {}
-    for unit, in_mm in UNITS_IN_MM.items():
-        scaled = Mesh(mesh.vertices * in_mm, mesh.triangles)
-        distances[unit] = float(np.median(ClosestPointIndex(scaled).query(landmarks_mm).distance))
-        if distances[unit] <= MAX_LANDMARK_DISTANCE_MM:
-            if unit != "mm":
-                repairs.append(f"scan converted from {unit} to the landmarks' mm")
+def _join_units(mesh: Mesh, unit: str, landmarks_mm: Float[np.ndarray, "n 3"], repairs: list[str]) -> Mesh:
+    """The scan, so far taken to be in the landmarks' unit, in the unit by which they touch its surface."""
+    distances: list[float] = []
+    for other in sorted(UNITS_IN_MM, key=lambda name: name != unit):
+        scaled = Mesh(mesh.vertices * (UNITS_IN_MM[other] / UNITS_IN_MM[unit]), mesh.triangles)
+        distances.append(float(np.median(ClosestPointIndex(scaled).query(landmarks_mm).distance)))
+        if distances[-1] <= MAX_LANDMARK_DISTANCE_MM:
+            if other != unit:
+                repairs.append(f"scan converted from {other} to the landmarks' mm")
             return scaled
     extent = np.ptp(mesh.vertices, axis=0).max()
     message = (
-        f"the landmarks lie {distances['mm']:.0f} mm (median) from the scan's surface, more than "
+        f"the landmarks lie {distances[0]:.0f} mm (median) from the scan's surface, more than "
         f"{MAX_LANDMARK_DISTANCE_MM:.0f} mm: they belong to another scan or frame (the scan spans {extent:.4g} mm)"
     )
     raise UnitsError(message) if extent < 10 else GeometryError(message)

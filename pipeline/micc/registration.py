@@ -161,6 +161,8 @@ def template_checksum(template: Template) -> str:
     digest = sha256()
     for array in (template.mesh.vertices, template.mesh.triangles, template.landmarks):
         digest.update(np.ascontiguousarray(array).tobytes())
+    if template.modes_mm is not None:
+        digest.update(np.ascontiguousarray(template.modes_mm).tobytes())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from evaluation.template import (
     StoredTemplate,
@@ -12,6 +13,7 @@ from evaluation.template import (
     whole_template,
 )
 from ops.errors import ConfigurationError, UnitsError
+from ops.faceworld.shape import faceworld_model
 from ops.geometry.mesh import Mesh, write_obj
 from ops.registration.register import Template
 
@@ -29,6 +31,7 @@ def test_what_is_stored_comes_back(part: StoredTemplate, tmp_path: Path) -> None
     np.testing.assert_array_equal(found.template.mesh.vertices, part.template.mesh.vertices)
     np.testing.assert_array_equal(found.template.landmarks, part.template.landmarks)
     np.testing.assert_array_equal(found.model_vertices, part.model_vertices)
+    assert found.template.modes_mm is None
     (tmp_path / "bad.npz").write_text("no")
     for name in ("bad.npz", "gone.npz"):
         with pytest.raises(ConfigurationError, match="ganfit register-micc"):
@@ -74,3 +77,16 @@ def test_the_face_of_a_shape_model(model_dir: Path) -> None:
     np.testing.assert_allclose(stored.template.landmarks_mm, landmarks)
     whole = whole_template(stored.template)
     assert whole.model_vertex_count == 9409
+
+
+def test_a_models_modes_come_along_one_standard_deviation_each(tmp_path: Path) -> None:
+    model = faceworld_model()
+    made = template_from_model(model)
+    save_template(made, tmp_path / "t.npz")
+    modes = load_template(tmp_path / "t.npz").template.modes_mm
+    assert modes is not None
+    assert modes.shape == (model.identity_size + model.expression_size, len(made.model_vertices), 3)
+    identity = torch.zeros(model.identity_size)
+    identity[3] = -2.0
+    vertices = model.vertices_mm(identity, torch.zeros(model.expression_size)).numpy()[made.model_vertices]
+    np.testing.assert_allclose(made.template.mesh.vertices - 2 * modes[3], vertices, atol=1e-4)

@@ -1,11 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from evaluation.template import template_from_model
 from ops.errors import ConfigurationError, DegeneratePointsError, GeometryError, UnitsError
 from ops.geometry.mesh import Mesh
 from ops.registration.register import Registration, RegistrationConfig, Template, flipped_share, register_scan
 from ops.registration.solver import Status
 from ops.registration.surface import Surface
+from ops.weights.bundle import resolve_bundle
+from ops.weights.models import load_shape
 
 
 def register(scan: tuple[Template, Mesh, np.ndarray, np.ndarray]) -> Registration:
@@ -38,6 +43,8 @@ def damaged(name: str, mesh: Mesh, landmarks: np.ndarray) -> tuple[Mesh, np.ndar
         return Mesh(mesh.vertices / 1000, mesh.triangles), landmarks / 1000
     if name == "scan alone in metres":
         return Mesh(mesh.vertices / 1000, mesh.triangles), landmarks
+    if name == "landmarks alone in metres":
+        return mesh, landmarks / 1000
     if name == "flipped winding":
         return Mesh(mesh.vertices, np.ascontiguousarray(mesh.triangles[:, ::-1])), landmarks
     if name == "debris":
@@ -61,6 +68,7 @@ DAMAGE = {
     "hole at the nose": "",
     "metres": "converted from m to mm",
     "scan alone in metres": "scan converted from m",
+    "landmarks alone in metres": "scan converted from mm",
     "flipped winding": "turned triangles",
     "debris": "loose pieces",
     "5 landmarks missing": "5 landmarks missing",
@@ -109,6 +117,18 @@ def test_the_reference_scan_meets_its_goals(
     assert Surface(mesh).index.query(found.vertices_mm[near]).distance.mean() <= 0.10
     registered, true_mesh = (Mesh(v, template.mesh.triangles) for v in (found.vertices_mm, truth))
     assert flipped_share(registered, true_mesh) <= 2e-4
+
+
+@pytest.mark.models
+def test_the_models_modes_bring_the_reference_scan_closer(
+    reference_scan: tuple[Template, Mesh, np.ndarray, np.ndarray], model_dir: Path
+) -> None:
+    template, mesh, landmarks, truth = reference_scan
+    made = template_from_model(load_shape(resolve_bundle("ict", model_dir).shape)).template
+    np.testing.assert_allclose(made.mesh.vertices, template.mesh.vertices, atol=1e-3)
+    found = register_scan(made, mesh, landmarks, RegistrationConfig())
+    assert face_error(found, made, truth, 95) <= 0.45
+    assert found.quality.residual_mm <= 0.10
 
 
 @pytest.mark.models
