@@ -72,7 +72,8 @@ WEAKNESSES = {
     ),
 }
 
-_SCAN_PROTOCOLS = {Protocol.PAPER: PAPER, Protocol.DENG: DENG, Protocol.NOW: NOW}
+SCAN_PROTOCOLS = {Protocol.PAPER: PAPER, Protocol.DENG: DENG, Protocol.NOW: NOW}
+"""Those that take any topology and the raw scan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,4 +108,4 @@ def evaluate_pair(
         rebuilt = Mesh(reconstruction.mesh.vertices / MM_PER_UNIT, reconstruction.mesh.triangles)
         return evaluate_authors(template, units, rebuilt, tight=truth.tight_crop)
     mesh = Mesh(truth.registered_mm, template.mesh.triangles) if against_registered else truth.scan
-    return evaluate_scan(_SCAN_PROTOCOLS[protocol], AnnotatedMesh(mesh, truth.landmarks_mm), reconstruction)
+    return evaluate_scan(SCAN_PROTOCOLS[protocol], AnnotatedMesh(mesh, truth.landmarks_mm), reconstruction)

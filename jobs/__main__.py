@@ -42,12 +42,13 @@ GROUPS = {
         "micc": "MICC Florence in one command: register, reconstruct, evaluate, table",
         "register-micc": "deform a template onto every annotated MICC scan",
         "evaluate-micc": "measure a run, or any other method's meshes, against the scans",
+        "evaluate-scans": "measure against scans of people: your photos, or views drawn of the scans",
         "fit-texture": "what texture models can express: generators beside PCA",
         "make-synthetic": "data sets of people who do not exist, with the truth",
     },
 }
 """Every command with one line about it. `python -m jobs.NAME`, with underscores, runs those of no sub-folder too."""
-ROOMS = {"calibrate": "learning.", "learn-texture": "learning."}
+ROOMS = {"calibrate": "learning.", "evaluate-scans": "measuring.", "learn-texture": "learning."}
 """The sub-folder of a command that does not lie in jobs itself."""
 COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
 SHELLS = ("bash", "zsh", "tcsh")

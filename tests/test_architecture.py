@@ -41,6 +41,7 @@ ROOMS = {
         "cluster",
         "reconstruct",
         "micc",
+        "scans",
         "studies",
         "training",
     ],

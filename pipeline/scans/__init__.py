@@ -1,0 +1,1 @@
+"""Reconstructions of people of whom there are scans, measured against them."""
