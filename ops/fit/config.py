@@ -173,7 +173,7 @@ def default_preset() -> FitConfig:
         weights=LossWeights(
             content=200.0,
             landmark=0.015,
-            eyelid=0.02,
+            eyelid=0.05,
             shape=0.004,
             light=0.05,
             light_chroma=2.0,

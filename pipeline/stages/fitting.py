@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from ops.face.signal import shows_something
 from ops.files.photo import decode_png, encode_png
-from ops.fit import FitConfig, FitInput, FitModels
+from ops.fit import FitConfig, FitModels
 from ops.reconstruction.fitting import LOSS_NAMES, AlignedFace, FittedFace, batches, fit_people, pack_faces
 from ops.reconstruction.photo_texture import add_photo_textures
 from ops.reconstruction.second_attempt import fit_again, fit_remark
@@ -68,7 +67,7 @@ class FitFaces:
 
             watch(0.0)
             with naming(self, ", ".join(sorted({rows[position].identity_id for position in batch}))):
-                for position, fit in zip(batch, self._fit(loaded, [rows[p] for p in batch], watch), strict=True):
+                for position, fit in zip(batch, self.fit(loaded, [rows[p] for p in batch], watch), strict=True):
                     fits[position] = fit
             waiting -= len(batch)
         return self._table(fitted_records(rows, fits, self.gate))
@@ -78,7 +77,8 @@ class FitFaces:
         fields: dict[str, Any] = {"status": Status.FAILED, "reason": Reason.WORKER_CRASH, "message": message}
         return self._table([_values(replace(row, **fields) if row.ok else row) for row in frames_from_table(table)])
 
-    def _fit(self, loaded: FitModels, rows: Sequence[Frame], watch: Callable[[float], None]) -> list[FittedFace]:
+    def fit(self, loaded: FitModels, rows: Sequence[Frame], watch: Callable[[float], None]) -> list[FittedFace]:
+        """The fits of ok rows, in their order; `watch` hears which share of the work is done, 0 to 1."""
         faces = [_aligned(row) for row in rows]
         inputs = pack_faces(faces, loaded.device)
         fits = fit_people(loaded, inputs, self.config, watch)
@@ -91,11 +91,6 @@ class FitFaces:
         schema = self.outputs
         columns: list[Any] = [pa.array([record.get(f.name) for record in records], f.type) for f in schema]
         return pa.Table.from_arrays(columns, schema=schema)
-
-
-def fit_input(rows: Sequence[Frame], device: torch.device) -> FitInput:
-    """The crops, landmarks, people and seeds of ok rows."""
-    return pack_faces([_aligned(row) for row in rows], device)
 
 
 def _aligned(row: Frame) -> AlignedFace:

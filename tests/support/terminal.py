@@ -2,17 +2,22 @@
 
 import os
 import pty
+import re
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 _ERASE = "\r\x1b[K"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def screen_lines(written: str) -> list[str]:
-    """The lines that a terminal shows, which knows no more than to go to the start of a line and to erase it."""
-    return [line.rpartition(_ERASE)[2] for line in written.split("\n")]
+    """The lines that a terminal shows, which knows no more than to go to the start of a line and to erase it.
+
+    Colours are not seen.
+    """
+    return [line.rpartition(_ERASE)[2] for line in _COLOUR.sub("", written).split("\n")]
 
 
 class Terminal(NamedTuple):

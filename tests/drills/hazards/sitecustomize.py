@@ -50,25 +50,25 @@ def die_of_photos(module: ModuleType) -> None:
 
 def die_of_fits(module: ModuleType) -> None:
     """Fitting certain photos ends the process."""
-    prepare, name = module.fit_input, HAZARDS["fit_that_kills"]
+    fit, name = module.FitFaces.fit, HAZARDS["fit_that_kills"]
 
-    def preparing(rows: Sequence[Any], device: Any) -> Any:
+    def fitting(self: Any, loaded: Any, rows: Sequence[Any], *options: Any) -> Any:
         if any(name in row.uri for row in rows):
             os.kill(os.getpid(), signal.SIGKILL)
-        return prepare(rows, device)
+        return fit(self, loaded, rows, *options)
 
-    module.fit_input = preparing
+    module.FitFaces.fit = fitting
 
 
 def slow_fits(module: ModuleType) -> None:
     """Every fit takes longer, so that there is a middle to interrupt it in."""
-    prepare = module.fit_input
+    fit = module.FitFaces.fit
 
-    def preparing(rows: Sequence[Any], device: Any) -> Any:
+    def fitting(self: Any, *options: Any) -> Any:
         time.sleep(HAZARDS["fit_delay_s"])
-        return prepare(rows, device)
+        return fit(self, *options)
 
-    module.fit_input = preparing
+    module.FitFaces.fit = fitting
 
 
 def hang_on_clips(module: ModuleType) -> None:

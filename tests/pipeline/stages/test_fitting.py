@@ -5,18 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-from ops.face.alignment import crop_from_image
 from ops.files.photo import decode_photo, decode_png, encode_png
 from ops.fit import FitConfig
 from ops.reconstruction.detection import DetectionConfig
-from ops.reconstruction.fitting import LOSS_NAMES, FittedFace, seed_of
+from ops.reconstruction.fitting import LOSS_NAMES, FittedFace
 from ops.reconstruction.quality import ranges_from_pairs
 from ops.weights.bundle import ModelBundle
 from pipeline.input.planner import PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
 from pipeline.stages.alignment import AlignFaces
 from pipeline.stages.detection import DetectFaces
-from pipeline.stages.fitting import FitFaces, fit_input, fitted_records
+from pipeline.stages.fitting import FitFaces, fitted_records
 from pipeline.stages.frames import ReadFrames
 from pipeline.stages.gate import QualityGate
 from pipeline.stages.models import load_fit_models, model_sizes
@@ -28,29 +27,6 @@ SIDE = 96
 
 def frame(name: str, person: str = "anna", status: str = "ok") -> Frame:
     return Frame(image_id=name, identity_id=person, uri=name, shard=0, item_id=name, stem=person, status=status)
-
-
-def test_inputs_are_what_the_rows_say() -> None:
-    landmarks = torch.rand(68, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 50 + 40
-    crop = np.zeros((SIDE, SIDE, 4), np.uint8)
-    crop[:, :, 0] = 255
-    crop[:, SIDE // 2 :, 3] = 255
-    matrix = crop_from_image(landmarks, SIDE)
-    row = replace(
-        frame("a"),
-        crop_png=encode_png(crop),
-        landmarks_px=landmarks.reshape(-1).tolist(),
-        crop_from_image=matrix.reshape(-1).tolist(),
-    )
-    others = [replace(row, image_id="b", identity_id="bob"), replace(row, image_id="c")]
-    inputs = fit_input([row, *others], torch.device("cpu"))
-    assert inputs.images.shape == (3, 3, SIDE, SIDE)
-    assert inputs.images[0].mean((1, 2)).tolist() == [1, 0, 0]
-    assert inputs.valid[0, 0].tolist() == [False] * (SIDE // 2) + [True] * (SIDE // 2)
-    expected = landmarks @ matrix[:, :2].mT + matrix[:, 2]
-    torch.testing.assert_close(inputs.landmarks_px[0].double(), expected, atol=1e-4, rtol=0)
-    assert inputs.group.tolist() == [0, 1, 0]
-    assert inputs.seeds.tolist() == [seed_of("a"), seed_of("b"), seed_of("c")]
 
 
 @pytest.fixture(params=["embedded", pytest.param("ict", marks=pytest.mark.models)])
