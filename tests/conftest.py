@@ -1,8 +1,9 @@
 """Fixtures every part of the suite shares."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.faceworld.shape import faceworld_model
 from ops.weights.bundle import ModelBundle, resolve_bundle
+from pipeline.cluster.session import ClusterConfig, ray_session
 from tests.web_server import WebServer, web_server
 
 
@@ -55,6 +57,24 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = AlbumSettings(people=4, photos=2, side_px=240, seed=3, yaw_deg=10.0)
     write_album(faceworld_model(), folder / "people", folder / "truth.safetensors", settings)
     return folder / "people"
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Generator[Any]:
+    with ray_session(ClusterConfig(num_gpus=0, stall_timeout_s=60)) as ray:
+        yield ray
+
+
+@pytest.fixture(scope="session")
+def album_run(local_ray: Any, album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command made of the album by the shipped regressor; to be read only."""
+    from jobs.reconstruct import main
+
+    output = tmp_path_factory.mktemp("run") / "OUT"
+    words = ["--models", "embedded", "--method", "fastganfit", "--shard-size", "4"]
+    words += ["--num-gpus", "0", "--fit-workers", "1"]
+    assert main(["--input", str(album), "--output", str(output), *words]) == 0
+    return output
 
 
 @pytest.fixture

@@ -17,23 +17,9 @@ import ganfit
 from ops.fit.losses import landmark_error
 from ops.reconstruction.quality import ranges_from_pairs
 from ops.weights.bundle import ModelBundle
-from pipeline.cluster.session import ClusterConfig
-from pipeline.input.planner import PlanConfig
 
 ROOT = Path(__file__).parents[2]
 FIT = ganfit.preset("default").by("fastganfit")
-
-
-@pytest.fixture(scope="module")
-def output(embedded: ModelBundle, album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two photos each of four people."""
-    folder = tmp_path_factory.mktemp("run") / "OUT"
-    config = ganfit.ReconstructConfig(
-        input=album, output=folder, layout="identity-folders", fit=FIT, plan=PlanConfig(shard_size=4),
-        cluster=ClusterConfig(num_gpus=0, fit_workers=1),
-    )  # fmt: skip
-    assert ganfit.reconstruct(config, embedded).complete
-    return folder
 
 
 def test_the_package_is_imported_fast_and_without_heavy_libraries() -> None:
@@ -54,9 +40,9 @@ def test_at_most_twelve_names_all_of_which_exist() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_documentation_runs_as_it_is_written(
-    output: Path, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    album_run: Path, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "OUT").symlink_to(output)
+    (tmp_path / "OUT").symlink_to(album_run)
     shutil.copy(album / "person_00" / "photo_0.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
@@ -74,8 +60,8 @@ def test_the_documentation_runs_as_it_is_written(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_landmarks_of_a_run_projected_again_miss_as_far_as_it_says(output: Path) -> None:
-    run = ganfit.open_run(output)
+def test_landmarks_of_a_run_projected_again_miss_as_far_as_it_says(album_run: Path) -> None:
+    run = ganfit.open_run(album_run)
     frames = run.frames(["image_id", "status", "landmarks_px", "landmark_error"])
     assert len(frames) == 8
     for frame in frames[frames["status"] == "ok"].itertuples():
@@ -87,8 +73,8 @@ def test_landmarks_of_a_run_projected_again_miss_as_far_as_it_says(output: Path)
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_photos_in_memory_become_what_a_run_makes_of_them(output: Path, album: Path, embedded: ModelBundle) -> None:
-    run = ganfit.open_run(output)
+def test_photos_in_memory_become_what_a_run_makes_of_them(album_run: Path, album: Path, embedded: ModelBundle) -> None:
+    run = ganfit.open_run(album_run)
     rows = run.frames().set_index("uri").loc[[str(album / "person_01" / f"photo_{number}.jpg") for number in (0, 1)]]
     arrays = [np.asarray(Image.open(uri).convert("RGB")) for uri in rows.index]
     nobody = np.full((120, 160, 3), 90, np.uint8)

@@ -1,6 +1,5 @@
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +13,9 @@ from tests.pipeline.scans.conftest import write_scan
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_textured_scan_is_photographed_reconstructed_and_measured(tmp_path: Path) -> None:
+def test_a_textured_scan_is_photographed_reconstructed_and_measured(
+    local_ray: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scanned = write_scan(tmp_path / "scans", 5)
     others = tmp_path / "others"
     others.mkdir()
@@ -22,12 +23,12 @@ def test_a_textured_scan_is_photographed_reconstructed_and_measured(tmp_path: Pa
     (tmp_path / "scans" / "empty").mkdir()
     np.savez(tmp_path / "scans" / "empty" / "mesh.npz", V=np.zeros((3, 3)), F=np.array([[0, 1, 2]]))
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "jobs", "evaluate-scans", "--scans", str(tmp_path / "scans")]
-    command += ["--output", str(output), "--models", "embedded", "--preset", "faceworld", "--steps", "2"]
-    command += ["--views", "2", "--max-yaw", "10", "--num-gpus", "0", "--others", f"truth={others}"]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
-    assert found.returncode == 0, found.stderr
-    assert "empty: left out: empty: no landmarks" in found.stdout
+    command = ["--scans", str(tmp_path / "scans"), "--output", str(output), "--models", "embedded"]
+    command += ["--preset", "faceworld", "--steps", "2", "--views", "2", "--max-yaw", "10"]
+    command += ["--num-gpus", "0", "--others", f"truth={others}"]
+    assert evaluate_scans.main(command) == 0
+    said = capsys.readouterr().out
+    assert "empty: left out: empty: no landmarks" in said
     table = pq.read_table(output / "scans.parquet").to_pandas().set_index("method")
     assert sorted(table.index) == sorted(
         ["", "mean face", "ceiling", "landmarks alone", "one photo", "one photo", "all photos", "truth"]
@@ -36,7 +37,7 @@ def test_a_textured_scan_is_photographed_reconstructed_and_measured(tmp_path: Pa
     assert table.loc["ceiling", "mean_mm"] < table.loc["mean face", "mean_mm"]
     assert 0 < table.loc["all photos", "mean_mm"] < 4
     assert list(table.loc["one photo", "view"]) == ["view_0", "view_1"]
-    assert (output / "table.md").read_text() in found.stdout
+    assert (output / "table.md").read_text() in said
     assert (output / "pictures" / "person_5.png").is_file()
 
 

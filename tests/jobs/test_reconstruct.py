@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,9 @@ from pipeline.storage.lease import lease
 from pipeline.storage.store import open_storage
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = ("--models", "ict", "--fit.steps", "2", "--fit.render_px", "96", "--num-gpus", "0", "--shard-size", "1")
-SETTINGS += ("--fit-workers", "1")
+FAST = ("--fit.steps", "2", "--fit.render_px", "96", "--num-gpus", "0", "--shard-size", "1", "--fit-workers", "1")
+SETTINGS = ("--models", "ict", *FAST)
+EMBEDDED = ("--models", "embedded", *FAST)
 
 
 @pytest.fixture
@@ -31,26 +33,26 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def people(model_dir: Path, tmp_path: Path) -> Path:
-    """Four people of one real photo each."""
+def portrait(model_dir: Path) -> Path:
+    """A real photo of one person."""
     source = model_dir.parent / "photos" / "congress"
     if not source.is_dir():
         pytest.skip(f"needs the photos that belong in {source}")
-    for person in sorted(source.iterdir())[:4]:
+    return sorted(source.iterdir())[0] / "0.jpg"
+
+
+@pytest.fixture
+def people(album: Path, tmp_path: Path) -> Path:
+    """Four people of one photo each."""
+    for person in album.iterdir():
         (tmp_path / "people" / person.name).mkdir(parents=True)
-        shutil.copy(person / "0.jpg", tmp_path / "people" / person.name)
+        shutil.copy(person / "photo_0.jpg", tmp_path / "people" / person.name)
     return tmp_path / "people"
 
 
-def start(source: Path, output: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "jobs.reconstruct", "--input", str(source), "--output", str(output), *SETTINGS]
-    return subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def run(source: Path, output: Path, *more: str) -> tuple[int, str, str]:
-    process = start(source, output, *more)
-    out, err = process.communicate(timeout=500)
-    return process.returncode, out, err
+def start(options: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "jobs.reconstruct", *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def shards(output: Path) -> dict[str, int]:
@@ -166,29 +168,29 @@ def test_bad_input_and_output_are_refused_before_any_work(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "photos"]
 
 
-@pytest.mark.models
 @pytest.mark.slow
 @pytest.mark.ray
 def test_killed_and_interrupted_runs_are_continued(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
+    options = ["--input", str(people), "--output", str(output), *EMBEDDED]
     for stop, status, words in ((signal.SIGKILL, -9, ""), (signal.SIGINT, 2, "the same command continues")):
-        process = start(people, output)
+        process = start(options)
         wait_for_a_shard(process)
         os.kill(process.pid, stop)
         _, err = process.communicate(timeout=60)
         assert process.returncode == status
         assert words in err
     kept = shards(output)
-    status, out, err = run(people, output)
-    assert (status, err) == (0, "")
+    last = start(options)
+    out, err = last.communicate(timeout=500)
+    assert (last.returncode, err) == (0, "")
     assert "4 of 4 input files accounted for" in out
     assert {name: shards(output)[name] for name in kept} == kept, "finished shards are untouched"
     frames = pd.concat(pd.read_parquet(path) for path in sorted(output.glob("shards/*/frames.parquet")))
     assert sorted(Path(uri).parent.name for uri in frames["uri"]) == sorted(path.name for path in people.iterdir())
     assert not list(output.glob("shards/.tmp-*"))
-    options = ["--input", str(people), "--output", str(output), *SETTINGS]
     assert main(options) == 0
     assert "this run: " not in capsys.readouterr().out, "nothing is left to do"
     assert main([*options, "--fit.steps", "3"]) == 1
@@ -198,12 +200,13 @@ def test_killed_and_interrupted_runs_are_continued(
 @pytest.mark.models
 @pytest.mark.slow
 @pytest.mark.ray
-def test_garbage_gets_rows_and_the_run_ends_well(people: Path, tmp_path: Path) -> None:
-    good = next(people.rglob("0.jpg"))
+def test_garbage_gets_rows_and_the_run_ends_well(
+    local_ray: Any, portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "été à la plage"
     folder.mkdir()
-    shutil.copy(good, folder / "good one.jpg")
-    (folder / "corrupt.jpg").write_bytes(good.read_bytes()[:2000])
+    shutil.copy(portrait, folder / "good one.jpg")
+    (folder / "corrupt.jpg").write_bytes(portrait.read_bytes()[:2000])
     (folder / "empty.jpg").touch()
     (folder / "text.mp4").write_text("no video")
     (folder / "notes.txt").write_text("no medium")
@@ -213,9 +216,9 @@ def test_garbage_gets_rows_and_the_run_ends_well(people: Path, tmp_path: Path) -
     Image.new("RGB", (200, 200), (90, 120, 90)).save(folder / "lawn.png")
     Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
     output = tmp_path / "out"
-    status, out, _ = run(folder, output, "--mesh-formats", "glb,obj,ply")
-    assert status == 0
-    assert "1 other files skipped" in out
+    options = ["--input", str(folder), "--output", str(output), *SETTINGS, "--mesh-formats", "glb,obj,ply"]
+    assert main(options) == 0
+    assert "1 other files skipped" in capsys.readouterr().out
     frames = pd.concat(pd.read_parquet(path) for path in output.glob("shards/*/frames.parquet"))
     assert {Path(uri).name: f"{s} {r}".strip() for uri, s, r in frames[["uri", "status", "reason"]].to_numpy()} == {
         "good one.jpg": "ok",

@@ -1,4 +1,4 @@
-"""A local Ray for the whole session, and small input files."""
+"""Small input files, outputs and stores."""
 
 import json
 import logging
@@ -21,7 +21,6 @@ from werkzeug.serving import make_server
 
 from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.weights.bundle import ModelBundle, resolve_bundle
-from pipeline.cluster.session import ClusterConfig, ray_session
 from pipeline.input.listing import Item, table_of
 from pipeline.input.names import stable_id
 from pipeline.input.planner import PlanConfig, plan_shards
@@ -32,12 +31,6 @@ from pipeline.storage.store import Storage, open_storage
 WritePhoto = Callable[..., Path]
 Reconstructed = Mapping[str, list[dict[str, Any]]]
 """By person, the rows of its images; each may carry columns of the person under the key `person`."""
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Generator[Any]:
-    with ray_session(ClusterConfig(num_gpus=0, stall_timeout_s=60)) as ray:
-        yield ray
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,10 @@ import torch
 from ops.errors import ConfigurationError
 from ops.faceworld.canonical import canonical_landmarks
 from ops.files.photo import encode_png
-from ops.fit import preset
 from ops.texture.pca import PcaTexture
 from ops.training.regressor_samples import CROP_PX, SampleSet
 from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.cluster.session import ClusterConfig
-from pipeline.input.planner import PlanConfig
-from pipeline.reconstruct.config import ReconstructConfig
-from pipeline.reconstruct.reconstruction import reconstruct
 from pipeline.run.reader import open_run
 from pipeline.stages.stage import run_stage
 from pipeline.storage.store import open_storage
@@ -144,16 +140,12 @@ def test_a_run_of_other_models_is_refused(grown_run: Path, tmp_path: Path) -> No
 @pytest.mark.ray
 @pytest.mark.slow
 def test_photos_and_their_reconstruction_become_the_same_samples(
-    local_ray: Any, embedded: ModelBundle, album: Path, tmp_path: Path
+    album_run: Path, embedded: ModelBundle, album: Path, tmp_path: Path
 ) -> None:
     cluster = ClusterConfig(num_gpus=0, fit_workers=1)
-    run = tmp_path / "run"
-    fit = preset("default").by("fastganfit")
-    plan = PlanConfig(shard_size=4)
-    reconstruct(ReconstructConfig(input=album, output=run, fit=fit, plan=plan, cluster=cluster), embedded)
     said: list[str] = []
     folders = [tmp_path / "of run", tmp_path / "of photos"]
-    for source, folder in zip((run, album), folders, strict=True):
+    for source, folder in zip((album_run, album), folders, strict=True):
         assert sample_input(source, folder, embedded, cluster, said.append) == {"ok": 8}
     known, unknown = (SampleSet([folder]) for folder in folders)
     fitted, seen = known.batch(range(8)), unknown.batch(range(8))
