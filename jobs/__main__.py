@@ -36,6 +36,7 @@ GROUPS = {
         "estimate-prior": "prior of camera and light from 300W-LP / 300W-3D files",
         "train-texture-gan": "train a texture generator on UV maps",
         "train-regressor": "train a bundle's FastGANFit regressor",
+        "train-landmarks": "train a dense landmark network on portraits of people who do not exist",
         "train-embedded": "retrain the small networks of the synthetic world",
     },
     "Measuring": {
@@ -48,7 +49,12 @@ GROUPS = {
     },
 }
 """Every command with one line about it. `python -m jobs.NAME`, with underscores, runs those of no sub-folder too."""
-ROOMS = {"calibrate": "learning.", "evaluate-scans": "measuring.", "learn-texture": "learning."}
+ROOMS = {
+    "calibrate": "learning.",
+    "evaluate-scans": "measuring.",
+    "learn-texture": "learning.",
+    "train-landmarks": "learning.",
+}
 """The sub-folder of a command that does not lie in jobs itself."""
 COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
 SHELLS = ("bash", "zsh", "tcsh")

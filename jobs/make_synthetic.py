@@ -1,4 +1,4 @@
-"""Make a data set of people who do not exist: in a benchmark's layout with the truth beside it, or as UV maps.
+"""Make a data set of people who do not exist: a benchmark's layout, photos, portraits or UV maps, with the truth.
 
     ganfit make-synthetic --layout micc --subjects 3 --output synthetic-micc
 
@@ -17,6 +17,12 @@ paints albedo maps on the UV layout of a bundle's shape model, in parallel proce
 `ganfit train-texture-gan`, and beside it texel_weight.npy, how much every texel counts there. Another --seed gives
 held-out maps for `ganfit fit-texture`; --plain leaves out the detail that lies elsewhere on every face.
 
+    ganfit make-synthetic --layout portraits --portraits 200 --models ict --output portraits
+
+draws photo-like portraits of people of a bundle's shape model, with its painted or learned textures, and writes beside
+them what is true: dense points in pixels, which of them are seen, coefficients and cameras; sheet.jpg shows some. They
+are the pictures that `ganfit train-landmarks` learns from.
+
 Exit status: 0 when done, 1 for bad input, 2 when interrupted (run the same command again to continue).
 """
 
@@ -28,20 +34,25 @@ from jsonargparse import Namespace
 from jobs.cli.command import Command, CommandParser, say
 from ops.errors import ConfigurationError
 from ops.faceworld.album import AlbumSettings, write_album
+from ops.faceworld.portraits.stream import PortraitSettings
 from ops.faceworld.shape import faceworld_model
 from ops.weights.bundle import load_shape, resolve_bundle
 from pipeline.cluster.session import local_cpus
 from pipeline.micc.synthetic import SyntheticMiccSettings, write_synthetic_micc
 from pipeline.studies.truth import ALBUM_TRUTH_FILE
+from pipeline.training.portraits import write_portraits
 from pipeline.training.synthetic_textures import SyntheticTextureSettings, write_synthetic_textures
 
 SMALLEST_SIDE = 8
 
 
 def _make(options: Namespace) -> None:
-    if min(options.subjects, options.photos, options.frames, options.maps, options.processes) < 1 or options.seed < 0:
+    if (
+        min(options.subjects, options.photos, options.frames, options.maps, options.processes, options.portraits) < 1
+        or options.seed < 0
+    ):
         raise ConfigurationError(
-            "expected at least one subject, photo, frame, map and process, and a seed of 0 or more"
+            "expected at least one subject, photo, frame, map, portrait and process, and a seed of 0 or more"
         )
     if options.side < SMALLEST_SIDE:
         raise ConfigurationError(f"expected a side of at least {SMALLEST_SIDE}, got {options.side}")
@@ -54,7 +65,11 @@ def _make(options: Namespace) -> None:
         photos: Path = options.output / "photos"
         write_album(faceworld_model(), photos, photos.with_name(ALBUM_TRUTH_FILE), album)
         return
-    model = load_shape(resolve_bundle(options.models, options.model_dir).shape)
+    bundle = resolve_bundle(options.models, options.model_dir)
+    if options.layout == "portraits":
+        write_portraits(bundle, options.output, options.portraits, PortraitSettings(seed=options.seed), say)
+        return
+    model = load_shape(bundle.shape)
     settings = SyntheticTextureSettings(
         side=options.side, seed=options.seed, image_format=options.image_format, plain=options.plain
     )
@@ -63,18 +78,21 @@ def _make(options: Namespace) -> None:
 
 def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
-    add("--layout", choices=["micc", "photos", "uv"], default="micc", help="what to make")
+    add("--layout", choices=["micc", "photos", "uv", "portraits"], default="micc", help="what to make")
     add("--subjects", type=int, default=3, help="micc, photos: number of people")
     add("--photos", type=int, default=4, help="photos: of each of them")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--seed", type=int, default=1, help="another seed gives other people")
     add("--frames", type=int, default=75, help="micc: frames of every clip")
     add("--maps", type=int, default=10_000, help="uv: number of maps")
+    add("--portraits", type=int, default=100, help="portraits: number of pictures")
     add("--side", type=int, default=512, help="uv: texels along a side")
     add("--image-format", choices=["png", "jpg"], default="png", help="uv: files to write")
     add("--plain", action="store_true", help="uv: faces without spots, pores and streaks")
-    add("--models", default="embedded", help="uv: bundle whose shape model is painted")
-    add("--model-dir", type=Path, help="uv: folder of the model files (default: $GANFIT_MODELS or the cache)")
+    add("--models", default="embedded", help="uv, portraits: bundle whose shape model is painted")
+    add(
+        "--model-dir", type=Path, help="uv, portraits: folder of the model files (default: $GANFIT_MODELS or the cache)"
+    )
     add("--processes", type=int, default=local_cpus(), help="micc, uv: that film or paint (default: one per CPU)")
 
 
