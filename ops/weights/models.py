@@ -160,6 +160,12 @@ def _mediapipe_landmarks(path: Path, device: str) -> LandmarkNetwork:
     return load_mediapipe_landmarks(path, device)
 
 
+def _dense_landmarks(path: Path, device: str) -> LandmarkNetwork:
+    from ops.networks.dense_landmarks import load_dense_landmarks
+
+    return load_dense_landmarks(path, device)
+
+
 def _fan(path: Path, device: str) -> LandmarkNetwork:
     from ops.networks.fan import load_fan
 
@@ -205,6 +211,7 @@ LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
     "pfld": Kind(load_pfld),
     "fan": Kind(_fan),
     "mediapipe": Kind(_mediapipe_landmarks),
+    "dense": Kind(_dense_landmarks),
     "embedded": Kind(_embedded_landmarks),
 }
 REGRESSORS: Mapping[str, Kind[Callable[[Path, RegressorContext], Regressor]]] = {

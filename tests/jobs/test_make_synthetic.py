@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from evaluation.micc import find_scans, find_videos
 from jobs import make_synthetic
@@ -38,9 +39,30 @@ def test_uv_maps_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "image_format" in capsys.readouterr().err
 
 
+def test_portraits_by_command_have_their_truth_beside_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--layout", "portraits", "--portraits", "3", "--models", "embedded", "--output", str(tmp_path)]
+    assert make_synthetic.main(command) == 0
+    assert "drew 3 of 3 portraits" in capsys.readouterr().out
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 3
+    truth = load_file(tmp_path / "truth.safetensors")
+    assert truth["points_px"].shape == (3, 320, 2)
+    assert truth["visible"].any()
+    assert truth["dense.vertices"][:68].equal(faceworld_model().landmarks)
+    assert truth["identity"].shape == (3, faceworld_model().identity_size)
+    assert (tmp_path / "sheet.jpg").is_file()
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [["--subjects", "0"], ["--photos", "0"], ["--layout", "now"], ["--frames", "0"], ["--seed", "-1"], ["--side", "4"]],
+    [
+        ["--subjects", "0"],
+        ["--photos", "0"],
+        ["--layout", "now"],
+        ["--frames", "0"],
+        ["--seed", "-1"],
+        ["--side", "4"],
+        ["--portraits", "0"],
+    ],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, wrong: list[str]) -> None:
     assert make_synthetic.main(["--output", str(tmp_path), *wrong]) == 1
