@@ -74,8 +74,9 @@ def _solve(
 def hold_identity(models: FitModels, inputs: FitInput, start: FitParameters, usable: Bool[Tensor, " image"]) -> Held:
     """What the landmarks say of every person's identity, as a prior of stage two.
 
-    The precision is shared out over the person's usable images, so that their sum counts it once. Person by person on
-    the CPU, see `_each_person_alone`.
+    Every image has the whole precision: what draws a shape away from the landmarks, recognition and colours, is much
+    alike in all photos of a person too, so the balance of the two is that of one photo. Person by person on the CPU,
+    see `_each_person_alone`.
     """
     landmarks = inputs.landmarks_px.double().cpu() / inputs.images.shape[-1]
     group, kept = inputs.group.cpu(), usable.cpu()
@@ -92,7 +93,7 @@ def hold_identity(models: FitModels, inputs: FitInput, start: FitParameters, usa
         found = identity_precision(
             shape, landmarks[images], alone, fit, config=models.landmark_noise, calibration=calibration
         )
-        precision[images] = (found / len(images)).float()
+        precision[images] = found.float()
     return Held(start.identity, precision.to(start.identity))
 
 
