@@ -97,9 +97,9 @@ def _ict_npz(path: Path | None) -> MorphableModel:
 
 
 def _faceworld(path: Path | None) -> MorphableModel:
-    from ops.faceworld.shape import faceworld_model
+    from ops.faceworld.stored_model import load_or_build_faceworld
 
-    return faceworld_model()
+    return load_or_build_faceworld(default_cache() / "shapes")
 
 
 def _ict(path: Path | None) -> MorphableModel:
@@ -242,7 +242,7 @@ def load_texture(ref: ModelRef, shape: MorphableModel, cache_dir: Path | None = 
         ConfigurationError: it is drawn on another UV layout than the shape's.
     """
     texture = _kind(TEXTURES, ref).load(
-        ref.file(), TextureContext(shape=shape, cache_dir=cache_dir or default_texture_cache())
+        ref.file(), TextureContext(shape=shape, cache_dir=cache_dir or default_cache() / "textures")
     )
     if texture.uv_layout != shape.metadata.uv_layout:
         raise ConfigurationError(
@@ -297,11 +297,11 @@ def load_prior(ref: ModelRef) -> CameraLightPrior:
     return _kind(PRIORS, ref).load(ref.file())
 
 
-def default_texture_cache() -> Path:
-    """Where built textures are kept when nothing else is said: a folder in the user's cache."""
+def default_cache() -> Path:
+    """Where built models are kept when nothing else is said: the user's cache."""
     import pooch
 
-    return Path(pooch.os_cache("ganfit")) / "textures"
+    return Path(pooch.os_cache("ganfit"))
 
 
 def _kind(kinds: Mapping[str, Kind[Loader]], ref: ModelRef) -> Kind[Loader]:
