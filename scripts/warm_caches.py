@@ -1,8 +1,8 @@
 """Do before the first run what every first run would do itself: compile the CPU kernels and paint the texture.
 
 Numba keeps the kernels' machine code beside the sources for all processes; without it the first processes that render
-compile, each of them, and the first faces wait for half a minute. The texture of the embedded bundle is kept in the
-user's cache.
+compile, each of them, and the first faces wait for half a minute. Shape and texture of the embedded bundle are kept
+in the user's cache.
 """
 
 import numpy as np

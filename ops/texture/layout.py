@@ -11,8 +11,6 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float64
-from scipy.interpolate import PchipInterpolator, RBFInterpolator
-from scipy.ndimage import distance_transform_edt
 
 from ops.errors import ConfigurationError
 from ops.face.morphable_model import MorphableModel
@@ -82,6 +80,8 @@ def procedural_layout(model: MorphableModel) -> MorphableModel:
 
 def stretch_face(uv: Float64[np.ndarray, "*batch 2"]) -> Float64[np.ndarray, "*batch 2"]:
     """ICT-FaceKit's face UV to the atlas: monotone in u and in v, symmetric, injective."""
+    from scipy.interpolate import PchipInterpolator
+
     v = PchipInterpolator(_V_KNOTS, _V_VALUES)(uv[..., 1])
     offset = uv[..., 0] - 0.5
     across = np.sign(offset) * PchipInterpolator(_U_KNOTS, _U_VALUES)(np.minimum(np.abs(offset), 0.5))
@@ -116,6 +116,8 @@ def canonical_map(model: MorphableModel, side: int) -> CanonicalMap:
 
 def nearest_covered(covered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of the covered texel nearest to every texel."""
+    from scipy.ndimage import distance_transform_edt
+
     found = cast(np.ndarray, distance_transform_edt(~covered, return_distances=False, return_indices=True))
     return found[0], found[1]
 
@@ -139,6 +141,8 @@ def bake(
 
 def _canonical_attributes(model: MorphableModel, uv: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Canonical x, y and wrap angle of face vertices: frontal position, pulled so that the landmarks agree."""
+    from scipy.interpolate import RBFInterpolator
+
     landmarks = model.mean_mm[model.landmarks].double().numpy()
     frontal = landmarks - landmarks[NASION_LANDMARK]
     landmark_uv = uv[_nearest_rows(positions, landmarks)]
