@@ -16,10 +16,11 @@ from tests.web_server import WebServer, web_server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and everything that shares the local Ray in the same one."""
+    """Keep a file's tests in one process, and all that shares the local Ray, or the registered scans, in one."""
     for item in items:
-        shared = item.get_closest_marker("ray") and "head" not in getattr(item, "fixturenames", ())
-        group = "ray" if shared else item.nodeid.partition("::")[0]
+        fixtures = getattr(item, "fixturenames", ())
+        shared = item.get_closest_marker("ray") and "head" not in fixtures
+        group = "ray" if shared else "micc" if "tiny_micc" in fixtures else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -67,12 +68,15 @@ def local_ray() -> Generator[Any]:
 
 @pytest.fixture(scope="session")
 def album_run(local_ray: Any, album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command made of the album by the shipped regressor; to be read only."""
+    """What the command made of the album by the shipped regressor; to be read only.
+
+    Two fit workers: on two cores each has one thread, as this process has, and so the same last bits.
+    """
     from jobs.reconstruct import main
 
     output = tmp_path_factory.mktemp("run") / "OUT"
     words = ["--models", "embedded", "--method", "fastganfit", "--shard-size", "4"]
-    words += ["--num-gpus", "0", "--fit-workers", "1"]
+    words += ["--num-gpus", "0", "--fit-workers", "2"]
     assert main(["--input", str(album), "--output", str(output), *words]) == 0
     return output
 

@@ -171,7 +171,7 @@ def test_bad_input_and_output_are_refused_before_any_work(
 @pytest.mark.slow
 @pytest.mark.ray
 def test_killed_and_interrupted_runs_are_continued(
-    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    local_ray: Any, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
     options = ["--input", str(people), "--output", str(output), *EMBEDDED]
@@ -183,10 +183,10 @@ def test_killed_and_interrupted_runs_are_continued(
         assert process.returncode == status
         assert words in err
     kept = shards(output)
-    last = start(options)
-    out, err = last.communicate(timeout=500)
-    assert (last.returncode, err) == (0, "")
-    assert "4 of 4 input files accounted for" in out
+    assert main(options) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "4 of 4 input files accounted for" in said.out
     assert {name: shards(output)[name] for name in kept} == kept, "finished shards are untouched"
     frames = pd.concat(pd.read_parquet(path) for path in sorted(output.glob("shards/*/frames.parquet")))
     assert sorted(Path(uri).parent.name for uri in frames["uri"]) == sorted(path.name for path in people.iterdir())

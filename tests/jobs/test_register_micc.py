@@ -132,16 +132,17 @@ def test_bad_input_is_refused(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_ray_tasks_give_the_same(registered_micc: Path, tiny_micc: Any, tmp_path: Path) -> None:
+def test_ray_tasks_give_the_same(local_ray: Any, tiny_micc: Any, tmp_path: Path) -> None:
     import shutil
 
     data = tmp_path / "two"
     for name in ("subject_30", "subject_31"):
         shutil.copytree(Path(str(tiny_micc.data)) / name, data / name)
-    words = arguments(tiny_micc, tmp_path / "out", workers=2)
-    words[words.index("--data") + 1] = str(data)
-    assert main(words) == 0
-    alone, together = rows_of(registered_micc), rows_of(tmp_path / "out")
+    for folder, workers in (("alone", 0), ("together", 2)):
+        words = arguments(tiny_micc, tmp_path / folder, workers=workers)
+        words[words.index("--data") + 1] = str(data)
+        assert main(words) == 0
+    alone, together = rows_of(tmp_path / "alone"), rows_of(tmp_path / "together")
     assert sorted(together) == [f"subject_{n}-frontal{k}" for n in (30, 31) for k in (1, 2)]
     for name, row in together.items():
         assert row["reason"] == alone[name]["reason"]

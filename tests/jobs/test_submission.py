@@ -161,7 +161,7 @@ def test_the_demo_is_refused_while_it_runs_and_continues_to_its_end_after_its_dr
 ) -> None:
     demo = tmp_path / "demo"
     results = demo / "reconstructions"
-    command = ("-m", "jobs.demo", "--output", str(demo), "--subjects", "1", "--frames", "2", "--steps", "96")
+    command = ("-m", "jobs.demo", "--output", str(demo), "--subjects", "1", "--frames", "2", "--steps", "64")
     command += ("--num-gpus", "0")
     shards = results / "shards"
     first = head.submit("first", *command)

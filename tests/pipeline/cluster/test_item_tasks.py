@@ -7,7 +7,6 @@ import pytest
 
 from ops.errors import ConfigurationError, FingerprintMismatchError, OutputError
 from pipeline.cluster.item_tasks import ItemStore, TaskConfig, open_run, run_items, source_checksum
-from pipeline.cluster.session import ClusterConfig, ray_session
 from pipeline.run.record import Fingerprint
 from pipeline.stages.stage import StageFailure
 from pipeline.storage.store import open_storage
@@ -112,7 +111,7 @@ def test_the_checksum_follows_the_source() -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_on_ray_a_crash_costs_one_item(tmp_path: Path) -> None:
+def test_on_ray_a_crash_costs_one_item(local_ray: Any, tmp_path: Path) -> None:
     # Ray's workers must find the classes of this file: pickled by value.
     import sys
 
@@ -120,9 +119,8 @@ def test_on_ray_a_crash_costs_one_item(tmp_path: Path) -> None:
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     store = open_run(open_storage(tmp_path), None, fingerprint(), {})
-    with ray_session(ClusterConfig(num_gpus=0)):
-        rows = run_items(store, numbers(1, 99, 2, -3), Square(), TaskConfig(workers=2, chunk=2))
-        with pytest.raises(StageFailure, match="number_13"):
-            run_items(store, numbers(13), Square(), TaskConfig(workers=1))
+    rows = run_items(store, numbers(1, 99, 2, -3), Square(), TaskConfig(workers=2, chunk=2))
+    with pytest.raises(StageFailure, match="number_13"):
+        run_items(store, numbers(13), Square(), TaskConfig(workers=1))
     assert [row["status"] for row in rows] == ["ok", "failed", "ok", "rejected"]
     assert rows[1]["reason"] == "worker_crash"
