@@ -103,9 +103,7 @@ def scan_views(folder: ScanFolder, shape: MorphableModel, settings: ViewRange) -
     stored = template_from_model(shape)
     registered = register_scan(stored.template, scan.mesh, scan.landmarks_mm, RegistrationConfig())
     quality = registered.quality
-    print(
-        f"{folder.name}: registered, {quality.residual_mm:.2f} mm off the scan, landmarks {quality.landmark_rms_mm:.2f} mm"
-    )
+    print(f"{folder.name}: {quality.residual_mm:.2f} mm off the scan, landmarks {quality.landmark_rms_mm:.2f} mm")
     dense = choose_dense_points(shape)
     place = {int(vertex): index for index, vertex in enumerate(stored.model_vertices)}
     index = np.array([place[int(vertex)] for vertex in dense.vertices])
