@@ -1,5 +1,6 @@
 """Attributes of vertices at the pixels that a rasteriser found."""
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int32
 from numpy.typing import NDArray
@@ -38,7 +39,12 @@ def interpolate_attributes(
 
 
 @image_kernel
-def _interpolate(pixels: NDArray, attributes: NDArray, found: NDArray, triangles: NDArray) -> None:
+def _interpolate(
+    pixels: NDArray[np.float32],
+    attributes: NDArray[np.float32],
+    found: NDArray[np.float32],
+    triangles: NDArray[np.int32],
+) -> None:
     channels = attributes.shape[1]
     for row in range(pixels.shape[0]):
         for column in range(pixels.shape[1]):

@@ -7,7 +7,7 @@ from jobs.learning.train_landmarks import main
 from ops.training.dense_landmarks import WEIGHTS
 from ops.weights.registry import sha256_of
 
-WORDS = ["--models", "embedded", "--batch", "2", "--points", "120", "--first", "2", "--fresh", "1", "--kept", "8"]
+WORDS = ["--models", "embedded", "--batch", "2", "--points", "150", "--first", "2", "--fresh", "1", "--kept", "8"]
 
 
 def test_trains_writes_and_evaluates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

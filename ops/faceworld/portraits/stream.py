@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ class Look(NamedTuple):
     hair: tuple[float, float, float]
 
 
+@runtime_checkable
 class LookSource(Protocol):
     """Where albedos come from."""
 

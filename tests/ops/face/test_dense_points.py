@@ -24,12 +24,12 @@ def test_mirrored_points_are_those_of_the_symmetrical_face() -> None:
     assert torch.equal(dense.mirrored[dense.mirrored], torch.arange(200))
     assert torch.equal(dense.mirrored[:68], torch.from_numpy(MIRRORED_68))
     points = model.mean_mm[dense.vertices].double()
-    assert float((points * MIRROR - points[dense.mirrored]).norm(dim=-1).max()) < 1.0
+    assert float((points * MIRROR - points[dense.mirrored]).norm(dim=-1).max()) < 4.0
 
 
 def test_points_spread_as_they_become_more() -> None:
     model = faceworld_model()
-    few, many = (model.mean_mm[choose_dense_points(model, count).vertices[110:]] for count in (130, 320))
+    few, many = (model.mean_mm[choose_dense_points(model, count).vertices[146:]] for count in (180, 320))
     apart = [torch.cdist(points, points).fill_diagonal_(1e9).amin(1).min() for points in (few, many)]
     assert apart[0] > apart[1] > 1.0
 
@@ -44,7 +44,7 @@ def test_too_few_and_too_many_points_are_refused() -> None:
 @pytest.mark.parametrize("yaw", [-0.7, 0.0, 0.5])
 def test_the_jaw_follows_the_outline_as_the_fit_has_it(yaw: float) -> None:
     model = faceworld_model()
-    dense = choose_dense_points(model, 150)
+    dense = choose_dense_points(model, 160)
     eye = torch.tensor([[900.0 * torch.tensor(yaw).sin(), 0.0, 900.0 * torch.tensor(yaw).cos()]])
     camera = Camera(eye, torch.zeros(1, 3), torch.tensor([4.0]), torch.zeros(1))
     expected = project_points(camera, choose_landmarks(model.mean_mm[landmark_vertices(model)].unsqueeze(0), camera))

@@ -20,7 +20,7 @@ from ops.networks.embedded_blocks import save_weights
 from ops.networks.landmarks import LandmarkNetwork
 from ops.weights.models import ModelRef, load_landmarks
 
-POINTS = 140
+POINTS = 160
 BOXES = np.array([[10, 10, 110, 110], [30, 5, 100, 90]], np.float32)
 FIVE = np.array([[[40, 60], [88, 60], [64, 80], [50, 90], [78, 90]]] * 2, np.float32)
 

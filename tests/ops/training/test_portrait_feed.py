@@ -9,7 +9,7 @@ from ops.faceworld.portraits.stream import PaintedLooks, PortraitSettings, Portr
 from ops.faceworld.shape import faceworld_canonical_map, faceworld_model
 from ops.training.portrait_feed import PortraitFeed, Window
 
-SETTINGS = PortraitSettings(side_px=48, looks=2, points=120)
+SETTINGS = PortraitSettings(side_px=48, looks=2, points=150)
 
 
 def small_stream() -> PortraitStream:
