@@ -30,8 +30,9 @@ def test_mirrored_points_are_those_of_the_symmetrical_face() -> None:
 def test_points_spread_as_they_become_more() -> None:
     model = faceworld_model()
     few, many = (model.mean_mm[choose_dense_points(model, count).vertices[146:]] for count in (180, 320))
-    apart = [torch.cdist(points, points).fill_diagonal_(1e9).amin(1).min() for points in (few, many)]
-    assert apart[0] > apart[1] > 1.0
+    apart = [torch.cdist(points, points).fill_diagonal_(1e9).amin(1) for points in (few, many)]
+    assert apart[0].median() > apart[1].median() > 3.0
+    assert apart[1].min() > 1.0
 
 
 def test_too_few_and_too_many_points_are_refused() -> None:

@@ -32,7 +32,8 @@ def network() -> DenseNetwork:
 
 
 def test_points_lie_in_the_crop_and_deviations_are_positive(network: DenseNetwork, rng: torch.Generator) -> None:
-    found = network(torch.rand(2, 3, CROP_PX, CROP_PX, generator=rng))
+    with torch.no_grad():
+        found = network(torch.rand(2, 3, CROP_PX, CROP_PX, generator=rng))
     assert found.points.shape == (2, POINTS, 2)
     assert found.deviations.shape == (2, POINTS)
     assert float(found.points.min()) > 0
