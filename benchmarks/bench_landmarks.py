@@ -24,7 +24,7 @@ from scipy.spatial import KDTree
 
 from evaluation.scan_distance import at_face_size
 from evaluation.template import template_from_model
-from ops.face.dense_points import choose_dense_points, outline_landmarks
+from ops.face.dense_points import DensePoints, choose_dense_points, outline_landmarks
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_photo
 from ops.geometry.mesh import Mesh
@@ -38,6 +38,7 @@ from ops.weights.bundle import load_detector, load_shape, resolve_bundle
 from ops.weights.models import ModelRef, load_landmarks
 from pipeline.scans.scan_folder import ScanFolder, find_scan_folders
 from pipeline.scans.views import ViewRange, upright
+from pipeline.training.portraits import check_points
 
 RIGHT_EYE, LEFT_EYE = 36, 45
 ON_SCAN_MM = 4.0
@@ -82,9 +83,10 @@ def main() -> None:
     if options.scans:
         settings = ViewRange(count=options.views, max_yaw_deg=options.max_yaw)
         views: list[View] = []
+        shape = load_shape(bundle.shape)
         for folder in find_scan_folders(options.scans):
             if not options.names or folder.name in options.names:
-                views += scan_views(folder, load_shape(bundle.shape), settings)
+                views += scan_views(folder, shape, points_of(networks, shape), settings)
         measure_views(views, detector, networks, options.pictures)
     if options.photos:
         photos = [sorted(path for path in person.iterdir())[0] for person in sorted(options.photos.iterdir())]
@@ -96,7 +98,16 @@ def load(name: str) -> LandmarkNetwork:
     return load_landmarks(ModelRef(kind=kind, path=Path(file), sha256=None))
 
 
-def scan_views(folder: ScanFolder, shape: MorphableModel, settings: ViewRange) -> list[View]:
+def points_of(networks: dict[str, LandmarkNetwork], shape: MorphableModel) -> DensePoints:
+    """The points of the first dense network."""
+    for network in networks.values():
+        if isinstance(network, DenseLandmarks):
+            check_points(network, shape)
+            return network.dense
+    return choose_dense_points(shape)
+
+
+def scan_views(folder: ScanFolder, shape: MorphableModel, dense: DensePoints, settings: ViewRange) -> list[View]:
     read = folder.read()
     scan = at_face_size(read)
     factor = float(np.ptp(scan.mesh.vertices, 0).max() / np.ptp(read.mesh.vertices, 0).max())
@@ -104,7 +115,6 @@ def scan_views(folder: ScanFolder, shape: MorphableModel, settings: ViewRange) -
     registered = register_scan(stored.template, scan.mesh, scan.landmarks_mm, RegistrationConfig())
     quality = registered.quality
     print(f"{folder.name}: {quality.residual_mm:.2f} mm off the scan, landmarks {quality.landmark_rms_mm:.2f} mm")
-    dense = choose_dense_points(shape)
     place = {int(vertex): index for index, vertex in enumerate(stored.model_vertices)}
     index = np.array([place[int(vertex)] for vertex in dense.vertices])
     on_scan = KDTree(scan.mesh.vertices).query(registered.vertices_mm[index])[0] < ON_SCAN_MM

@@ -40,7 +40,9 @@ def _declare(parser: CommandParser) -> None:
     add("--points", type=int, default=320, help="points on the face, the 68 landmarks among them")
     add("--first", type=int, default=4096, help="portraits that are drawn before the first step")
     add("--fresh", type=int, default=6, help="new portraits with every step")
-    add("--kept", type=int, default=16384, help="the newest so many portraits are learned from")
+    add(
+        "--kept", type=int, default=4096, help="the newest so many portraits are learned from; --resume draws them anew"
+    )
     add("--seed", type=int, default=0, help="of people, pictures and training")
     add("--threads", type=int, default=1, help="CPU threads; another number gives slightly other weights")
     add("--test-portraits", type=int, default=400, help="portraits that the weights are tested on")

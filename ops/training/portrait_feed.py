@@ -29,7 +29,7 @@ class Window:
     """Before the first step."""
     fresh: int = 6
     """New ones with every step."""
-    kept: int = 16384
+    kept: int = 4096
     """The newest so many are learned from."""
 
     def at(self, step: int) -> range:

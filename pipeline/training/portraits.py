@@ -72,9 +72,10 @@ class PortraitSource:
     def __call__(self) -> PortraitStream:
         """The stream."""
         shape = load_shape(self.bundle.shape)
-        return PortraitStream(shape, self._looks(shape), self.settings)
+        return PortraitStream(shape, self.looks(shape), self.settings)
 
-    def _looks(self, shape: MorphableModel) -> LookSource:
+    def looks(self, shape: MorphableModel) -> LookSource:
+        """Painted where the bundle's texture model is made of paint, else drawn from that."""
         if self.bundle.texture.kind in PAINTED_KINDS:
             return PaintedLooks(AlbedoPainter(canvas_for(shape, PAINTED_SIDE)))
         return LearnedLooks(load_texture(self.bundle.texture, shape))
