@@ -85,6 +85,7 @@ class DenseNetwork(nn.Module):
         merged = self.merged(up_16)
         # In full precision: half a map's cell is eight pixels of a photo.
         with torch.autocast(crops.device.type, enabled=False):
+            assert self.maps.bias is not None
             maps = self.maps.weight.flatten(1) @ merged.float().flatten(2) + self.maps.bias.unsqueeze(-1)
             moments = maps.softmax(-1) @ _place_moments(maps)
             points = moments[..., :2]
