@@ -265,7 +265,7 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
             # Ray reads the environment once, when it is imported, and that may have happened before this function.
             import_module("ray._raylet").Config.initialize("")
             ray.init(**options)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:
         raise ConfigurationError(f"Ray could not be started or joined: {error}") from error
     words = (
         f"this process was ended at once: is the Ray cluster {address or 'of this machine'} still there? Finished "

@@ -166,6 +166,22 @@ def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.Monk
     assert time.monotonic() - began < 30
 
 
+def test_a_ray_that_does_not_start_in_time_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def start(**options: Any) -> None:
+        raise Exception("The current node timed out during startup")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    with (
+        pytest.raises(ConfigurationError, match=r"could not be started or joined: .* timed out"),
+        ray_session(ClusterConfig(num_gpus=0)),
+    ):
+        pass
+
+
 @pytest.mark.slow
 def test_a_program_that_imported_ray_before_starts_its_own_beside_one_that_somebody_started_on_this_machine() -> None:
     code = (
