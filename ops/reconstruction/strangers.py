@@ -24,6 +24,15 @@ def embed_face(recognition: RecognitionNetwork, crop: FaceCrop) -> Float32[np.nd
     return recognition(image).embedding[0].numpy()
 
 
+def embed_both_ways(recognition: RecognitionNetwork, crop: FaceCrop) -> Float32[np.ndarray, " channel"]:
+    """The mean of the unit embeddings of a crop and of its mirror image, which are one person.
+
+    Among the many pairs of a large folder it errs less than the crop's own: see docs/experiments/inputs.md.
+    """
+    both = [embed_face(recognition, image) for image in (crop, np.ascontiguousarray(crop[:, ::-1]))]
+    return unit_rows(np.stack(both)).mean(0)
+
+
 def find_strangers(
     recognition: RecognitionNetwork, people: Sequence[str], crops: Sequence[FaceCrop | None], same_person: float
 ) -> list[float | None]:

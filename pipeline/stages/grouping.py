@@ -13,7 +13,7 @@ from ops.face.clustering import unit_rows
 from ops.files.photo import decode_photo
 from ops.networks.recognition import RecognitionNetwork
 from ops.reconstruction.face_choice import face_crop
-from ops.reconstruction.strangers import embed_face
+from ops.reconstruction.strangers import embed_both_ways
 from ops.weights.bundle import load_recognition
 from ops.weights.models import ModelRef
 from pipeline.run.groups import FACES, FACES_FILE, FACES_MARKER, block_name, face_folders
@@ -70,7 +70,7 @@ class EmbedItems:
                     photo = decode_photo(row.image)
                     landmarks = np.array(row.landmarks_px).reshape(68, 2) / (row.width_px or 1)
                     embeddings.append(
-                        embed_face(recognition, face_crop(photo.image_rgb, landmarks * photo.image_rgb.shape[1]))
+                        embed_both_ways(recognition, face_crop(photo.image_rgb, landmarks * photo.image_rgb.shape[1]))
                     )
         first = rows[0]
         mean = unit_rows(unit_rows(np.stack(embeddings)).mean(0, keepdims=True))[0] if embeddings else None
