@@ -3,7 +3,12 @@
 Numba keeps the kernels' machine code beside the sources for all processes; without it the first processes that render
 compile, each of them, and the first faces wait for half a minute. Shape and texture of the embedded bundle are kept
 in the user's cache.
+
+    python -m scripts.warm_caches [BUNDLE ...]
 """
+
+import sys
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,14 +26,15 @@ from ops.weights.bundle import resolve_bundle
 from ops.weights.models import load_shape, load_texture
 
 
-def main() -> None:
-    """Warm what the embedded bundle uses."""
-    bundle = resolve_bundle("embedded")
-    shape = load_shape(bundle.shape)
-    print("compile the CPU kernels", flush=True)
-    compile_kernels(shape)
-    print("paint the faces of the embedded texture (about a minute, once)", flush=True)
-    load_texture(bundle.texture, shape)
+def main(bundles: Sequence[str]) -> None:
+    """Warm what these bundles use."""
+    for name in bundles:
+        bundle = resolve_bundle(name)
+        shape = load_shape(bundle.shape)
+        print("compile the CPU kernels", flush=True)
+        compile_kernels(shape)
+        print(f"paint the faces of the texture of {name} (about a minute, once)", flush=True)
+        load_texture(bundle.texture, shape)
 
 
 def compile_kernels(shape: MorphableModel) -> None:
@@ -51,4 +57,4 @@ def compile_kernels(shape: MorphableModel) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ["embedded"])
