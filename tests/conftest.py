@@ -19,8 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, and all that shares the local Ray, or the registered scans, in one."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        shared = item.get_closest_marker("ray") and "head" not in fixtures
-        group = "ray" if shared else "micc" if "tiny_micc" in fixtures else item.nodeid.partition("::")[0]
+        alone = "head" in fixtures  # which has ports that two processes cannot both have
+        shared = "ray" if item.get_closest_marker("ray") else "micc" if "tiny_micc" in fixtures else None
+        group = shared if shared and not alone else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 
