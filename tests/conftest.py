@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, and all that shares the local Ray, or the registered scans, in one."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        alone = "head" in fixtures  # which has ports that two processes cannot both have
+        alone = "head" in fixtures  # a cluster that two processes would both start
         shared = "ray" if item.get_closest_marker("ray") else "micc" if "tiny_micc" in fixtures else None
         group = shared if shared and not alone else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
