@@ -239,7 +239,6 @@ def ray_session(config: ClusterConfig) -> Generator[Any]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
-    import ray.exceptions
 
     if address:
         _check_answers(address)
