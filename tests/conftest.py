@@ -69,7 +69,10 @@ def local_ray() -> Generator[Any]:
 
 @pytest.fixture(scope="session")
 def album_run(local_ray: Any, album: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command made of the album by the shipped regressor; to be read only."""
+    """What the command made of the album by the shipped regressor; to be read only.
+
+    Two fit workers: on two cores each has one thread, as this process has, and so the same last bits.
+    """
     from jobs.reconstruct import main
 
     output = tmp_path_factory.mktemp("run") / "OUT"

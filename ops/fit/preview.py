@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ops.fit.batching import batching_of
 from ops.fit.objective import FitInput, FitModels
 from ops.fit.solver import FitResult
 from ops.geometry.camera import camera_from_vector
@@ -32,7 +33,9 @@ def render_fit(models: FitModels, inputs: FitInput, result: FitResult, side_px: 
     shape, device = models.shape, models.device
     topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
     identity = result.identity.to(device)[inputs.group]
-    texture = models.texture(result.texture.to(device)).clamp(0, 1)
+    latent = result.texture.to(device)
+    parts = batching_of(device).split(len(latent))
+    texture = torch.cat([models.texture(latent[rows]) for rows in parts]).clamp(0, 1)
     vertices = shape.vertices_mm(identity, result.expression.to(device))
     camera = camera_from_vector(result.camera.to(device))
     light = light_from_vector(result.light.to(device))
