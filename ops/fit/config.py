@@ -99,6 +99,8 @@ class FitConfig:
     """Texture levels of a smaller side are not used."""
     second_render: bool = True
     """Render the same person a second time under a random pose, expression and light."""
+    recognition_precision: Literal["float32", "bfloat16"] = "float32"
+    """What the optimised recognition network computes in. Losses and every figure that is reported stay float32."""
     early_stop_window: int = 30
     """A face stops when its smoothed loss has not fallen for this many iterations; 0 never stops early."""
     early_stop_tolerance: float = 1e-3

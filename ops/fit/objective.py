@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from ops.face.alignment import ARCFACE_SIDE_PX, resample_window
 from ops.face.landmark_calibration import LandmarkCalibration
@@ -26,7 +26,7 @@ from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, dr
 from ops.fit.views import View, make_views
 from ops.geometry.camera import project_points
 from ops.geometry.constants import constant_like
-from ops.networks.recognition import Recognition
+from ops.networks.recognition import Recognition, in_bfloat16
 from ops.networks.regressor import Regressor
 from ops.render.rasterize import RasterizerName
 from ops.render.render import Render, Topology, render
@@ -169,6 +169,12 @@ class Objective:
         self.inputs = inputs
         self.config = config
         self.held = held
+        self.exact = config.recognition_precision == "float32"
+        """Whether recognition is optimised in the precision in which it is reported."""
+        self.recognition = models.recognition
+        if not self.exact:
+            assert isinstance(models.recognition, nn.Module)
+            self.recognition = in_bfloat16(models.recognition)
         shape = models.shape
         self.topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
         self.landmark_surface = models.landmark_surface
@@ -230,7 +236,7 @@ class Objective:
         return Recognition(torch.cat([one.embedding for one in seen]), tuple(torch.cat(layer) for layer in layers))
 
     def _recognise(self, crops: Float[Tensor, "image 3 side side"], view: View) -> Recognition:
-        return self.models.recognition(resample_window(crops, view.vertical, view.horizontal))
+        return self.recognition(resample_window(crops, view.vertical, view.horizontal))
 
     def _developed(
         self, pictures: Float[Tensor, "active 3 height width"], targets: Targets
@@ -342,7 +348,7 @@ class Objective:
             shown.append(self._second_face(parameters, rendered.texture, targets, step))
         if not shown:
             return {}
-        seen = self.models.recognition(torch.cat(shown))
+        seen = self.recognition(torch.cat(shown))
         found: dict[str, Tensor] = {}
         if first:
             found["identity"] = losses.identity_distance(target.embedding, seen.embedding[:count])
@@ -355,6 +361,8 @@ class Objective:
 
     def similarity(self, targets: Targets, shown: Float[Tensor, "active 3 side side"]) -> Float[Tensor, " active"]:
         """Cosine between some inputs and crops shown instead, on the exact template, by the optimised network."""
+        if not self.exact:
+            return self._similarity_by(self.models.recognition, targets, shown)
         seen = self._recognise(shown, self.views[0]).embedding
         return 1 - losses.identity_distance(targets.features[0].embedding, seen)
 
@@ -364,9 +372,14 @@ class Objective:
         """The same by the judge; nan without one."""
         if self.models.judge is None:
             return torch.full_like(shown[:, 0, 0, 0], torch.nan)
+        return self._similarity_by(self.models.judge, targets, shown)
+
+    def _similarity_by(
+        self, network: RecognitionModel, targets: Targets, shown: Float[Tensor, "active 3 side side"]
+    ) -> Float[Tensor, " active"]:
         view = self.views[0]
         faces = torch.cat((targets.images, shown))
-        seen = self.models.judge(resample_window(faces, view.vertical, view.horizontal)).embedding
+        seen = network(resample_window(faces, view.vertical, view.horizontal)).embedding
         first, second = seen.chunk(2)
         return 1 - losses.identity_distance(first, second)
 

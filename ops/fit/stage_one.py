@@ -78,23 +78,25 @@ def hold_identity(models: FitModels, inputs: FitInput, start: FitParameters, usa
     alike in all photos of a person too, so the balance of the two is that of one photo. Person by person on the CPU,
     see `_each_person_alone`.
     """
-    landmarks = inputs.landmarks_px.double().cpu() / inputs.images.shape[-1]
-    group, kept = inputs.group.cpu(), usable.cpu()
-    shape = models.shape.to("cpu")
-    calibration = None if models.calibration is None else models.calibration.to("cpu")
-    size = shape.identity_size
-    precision = torch.zeros(len(group), size, size)
-    for person in group.unique().tolist():
-        images = torch.nonzero((group == person) & kept).squeeze(1)
-        if not len(images):
-            continue
-        fit = LandmarkFit(*(value[images].double().cpu() for value in (start.identity, start.expression, start.camera)))
-        alone = torch.zeros_like(images)
+    landmarks = inputs.landmarks_px.double() / inputs.images.shape[-1]
+    group, size = inputs.group, models.shape.identity_size
+    precision = start.identity.new_zeros(len(group), size, size)
+    usable_images = torch.nonzero(usable).squeeze(1)
+    persons = [usable_images] if len(usable_images) else []
+    if group.device.type == "cpu":
+        persons = [usable_images[group[usable_images] == person] for person in group[usable_images].unique().tolist()]
+    for images in persons:
+        _, person = group[images].unique(return_inverse=True)
         found = identity_precision(
-            shape, landmarks[images], alone, fit, config=models.landmark_noise, calibration=calibration
+            models.shape,
+            landmarks[images],
+            person,
+            LandmarkFit(*(value[images].double() for value in (start.identity, start.expression, start.camera))),
+            config=models.landmark_noise,
+            calibration=models.calibration,
         )
-        precision[images] = found.float()
-    return Held(start.identity, precision.to(start.identity))
+        precision[images] = found[person].float()
+    return Held(start.identity, precision)
 
 
 def _landmarks_by_adam(

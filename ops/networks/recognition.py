@@ -1,6 +1,8 @@
 """Face recognition: an identity embedding and content features of aligned crops."""
 
+import copy
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +44,27 @@ class RecognitionNetwork(nn.Module):
         """
         outputs, taps = self.graph(2 * images - 1)
         return Recognition(outputs[0], taps)
+
+
+class Bfloat16Recognition(nn.Module):
+    """A recognition network that computes in bfloat16, channels last; what it takes and gives is float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        reduced = copy.deepcopy(network).to(torch.bfloat16)
+        self.network = reduced.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(self, images: Float[Tensor, "image 3 112 112"]) -> Recognition:
+        """Embed crops as the network itself does, with eight bits of precision."""
+        reduced = images.to(torch.bfloat16, memory_format=torch.channels_last)
+        seen: Recognition = self.network(reduced)
+        return Recognition(seen.embedding.float(), tuple(layer.float() for layer in seen.features))
+
+
+@lru_cache(maxsize=1)
+def in_bfloat16(network: nn.Module) -> Bfloat16Recognition:
+    """The same network in bfloat16, made once a process."""
+    return Bfloat16Recognition(network)
 
 
 def load_recognition(path: Path, content_layers: Sequence[str] | None = None) -> RecognitionNetwork:

@@ -64,6 +64,30 @@ def test_recognition_is_asked_for_nothing_that_does_not_count(models: FitModels,
         assert sum(shown) == expected, terms
 
 
+def test_recognition_in_bfloat16_computes_the_same_loss_and_reports_in_float32(
+    models: FitModels, photographs: Photographs
+) -> None:
+    inputs = photographs(1, 1, seed=4).inputs
+    full, reduced = (
+        Objective(models, inputs, replace(without(), recognition_precision=precision))
+        for precision in ("float32", "bfloat16")
+    )
+    parameters = fit_stage_one(models, inputs, full.config)[0]
+    expected, slope = loss_and_gradient(full, parameters)
+    found, reduced_slope = loss_and_gradient(reduced, parameters)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
+    for name in ("identity", "texture", "camera"):
+        place = FitParameters._fields.index(name)
+        assert torch.cosine_similarity(slope[place], reduced_slope[place]).min() > 0.98, name
+    with torch.no_grad():
+        shown = [one.render_first(parameters, one.everyone()).composite for one in (full, reduced)]
+        similarities = [one.similarity(one.everyone(), shown[0]) for one in (full, reduced)]
+    assert torch.equal(*shown)
+    torch.testing.assert_close(*similarities)
+
+
 def test_no_second_render_no_term_of_it() -> None:
     config = without("texture")
     assert "identity_second" in config.terms()
