@@ -104,6 +104,17 @@ def test_identities_are_held_as_on_the_cpu(
     assert held.tolist() == list(usable)
 
 
+def test_a_person_ends_where_it_ends_alone(inputs: FitInput, embedded: ModelBundle) -> None:
+    config = dataclasses.replace(few_steps("ganfit"), steps=2)
+    alone = FitInput(*(value[:2] for value in inputs))
+    with PretendedCuda():
+        models = load_fit_models.__wrapped__(embedded, "cuda")
+        expected, together = (fit_faces(models, to_cuda(some), config) for some in (alone, inputs))
+    for name in ("identity", "texture", "expression", "camera", "identity_similarity", "loss_total"):
+        mine = getattr(expected, name)
+        torch.testing.assert_close(getattr(together, name)[: len(mine)], mine, rtol=1e-4, atol=1e-4, msg=name)
+
+
 def test_between_reviews_finished_people_stay_as_they_are(
     models: FitModels, inputs: FitInput, embedded: ModelBundle
 ) -> None:
