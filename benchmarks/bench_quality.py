@@ -199,7 +199,7 @@ def _aligned(networks: DetectionNetworks, case: Case, strangers: dict[str, Case]
     look = _look(networks, case, strangers)
     if isinstance(look, str):
         raise RuntimeError(f"{case.name} could be looked at before: {look}")
-    return AlignedFace(case.name, case.name, look.crop.image_rgba, look.crop.crop_from_image, look.landmarks_px)
+    return AlignedFace(case.name, look.crop.image_rgba, look.crop.crop_from_image, look.landmarks_px)
 
 
 def _look(networks: DetectionNetworks, case: Case, strangers: dict[str, Case]) -> Look | str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +30,9 @@ PhotoInput = str | Path | np.ndarray
 
 @dataclass(frozen=True)
 class Opened:
-    """A decoded photo and an id that follows from its pixels alone, so that results do not depend on the others."""
+    """A decoded photo."""
 
     photo: Photo
-    image_id: str
     encoded: bytes | None = None
     """The file; None for pixels."""
 
@@ -124,8 +122,7 @@ def open_photo(photo: PhotoInput) -> Opened | Rejected:
             return Rejected("too_large", f"{photo}: {error}")
         except UnreadableInputError as error:
             return Rejected("unreadable", f"{photo}: {error}")
-    pixels = np.ascontiguousarray(decoded.image_rgb)
-    return Opened(decoded, blake2b(pixels.tobytes(), digest_size=8).hexdigest(), encoded)
+    return Opened(decoded, encoded)
 
 
 def _look(networks: DetectionNetworks, opened: Opened, config: DetectionConfig) -> list[Candidate] | Rejected:
@@ -150,5 +147,5 @@ def align_person(
     if "reason" in verdict:
         return Rejected(verdict["reason"], verdict["message"], verdict["quality"])
     finer = align_face(photo, landmarks, texture_side_px).image_rgba if texture_side_px > side_px else None
-    face = AlignedFace(chosen.opened.image_id, chosen.person, crop.image_rgba, crop.crop_from_image, landmarks, finer)
+    face = AlignedFace(chosen.person, crop.image_rgba, crop.crop_from_image, landmarks, finer)
     return Settled(face, chosen.remark, shift)

@@ -82,6 +82,10 @@ class FitConfig:
     """When it starts from the regressor's answer, which is nearer in some parameters than in others."""
     initial_rate_factor: float = 1.0
     """Factor of `regressor_rates` at the first iteration; it falls along a cosine, and the last rates are unchanged."""
+    pixel_range: float = 1.0
+    """What white is in the pixel term."""
+    landmark_term: Literal["norm", "squares"] = "norm"
+    """The norm of all landmark differences, or the sum of their squares."""
     nesterov: bool = False
     """Adam with Nesterov's momentum in stage two (Nadam)."""
     cosine_decay: bool = False

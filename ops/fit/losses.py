@@ -48,6 +48,13 @@ def landmark_distance(
     return _safe_norm((first_px - second_px).flatten(1))
 
 
+def landmark_squares(
+    first_px: Float[Tensor, "image 68 2"], second_px: Float[Tensor, "image 68 2"]
+) -> Float[Tensor, " image"]:
+    """||a - b||_2^2 over all 136 coordinates, square pixels."""
+    return (first_px - second_px).square().sum((-2, -1))
+
+
 def landmark_error(
     first_px: Float[Tensor, "image 68 2"], truth_px: Float[Tensor, "image 68 2"]
 ) -> Float[Tensor, " image"]:

@@ -312,13 +312,14 @@ class Objective:
         pixel = missing
         if "pixel" in terms:
             weight = targets.compared * rendered.first.mask
-            pixel = losses.pixel_distance(rendered.developed, targets.images, weight)
+            pixel = losses.pixel_distance(rendered.developed, targets.images, weight) * self.config.pixel_range
+        landmark = losses.landmark_squares if self.config.landmark_term == "squares" else losses.landmark_distance
         return FitLosses(
             identity=recognised.get("identity", missing),
             identity_second=recognised.get("identity_second", missing),
             content=recognised.get("content", missing),
             pixel=pixel,
-            landmark=losses.landmark_distance(rendered.landmarks_px, targets.landmarks_px),
+            landmark=landmark(rendered.landmarks_px, targets.landmarks_px),
             eyelid=losses.eyelid_distance(rendered.landmarks_px, targets.landmarks_px),
             shape=losses.squared_norm(parameters.identity) + losses.squared_norm(parameters.expression),
             expression=losses.squared_norm(parameters.expression),

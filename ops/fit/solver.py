@@ -60,7 +60,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     two minimises the whole objective by Adam; after every step the copies of identity and texture are replaced by their
     mean over the images of the person (Gecer et al. 2019, section 3.5).
     Where the models know the landmarks' bias, it is taken off first, also for the landmark error that is reported.
-    Losses are summed per image and random draws come from the image's seed, so a result does not depend on who shares
+    Losses are summed per image and random draws come from the crop, so a result does not depend on who shares
     the batch. Textures are rendered coarse to fine, at the levels the configuration gives. A face whose smoothed loss
     no longer falls goes on at the largest level, and leaves the batch when it no longer falls there; an image with a
     non-finite loss or gradient leaves alone, marked `diverged`.

@@ -20,7 +20,6 @@ LOSS_NAMES: tuple[str, ...] = FitLosses._fields
 class AlignedFace(NamedTuple):
     """One image of a person, ready to be fitted."""
 
-    image_id: str
     person: str
     """Images with the same value share identity and texture."""
     crop_rgba: UInt8[np.ndarray, "side side 4"]
@@ -108,7 +107,7 @@ def pack_faces(faces: Sequence[AlignedFace], device: torch.device) -> FitInput:
         valid=(crops[..., 3] > 0).to(device),
         landmarks_px=(landmarks @ matrices[..., :2].mT + matrices[..., 2].unsqueeze(-2)).float().to(device),
         group=torch.tensor([number[face.person] for face in faces], device=device),
-        seeds=torch.tensor([seed_of(face.image_id) for face in faces], device=device),
+        seeds=torch.tensor([seed_of(face.crop_rgba.tobytes()) for face in faces], device=device),
     )
 
 
@@ -146,9 +145,9 @@ def fit_people(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wa
     ]
 
 
-def seed_of(image_id: str) -> int:
-    """A seed that depends on the image's id alone, so that batches, order and retries do not matter."""
-    return int.from_bytes(blake2b(image_id.encode(), digest_size=8).digest(), "little") >> 1
+def seed_of(data: bytes) -> int:
+    """A seed that depends on these bytes alone: neither batches, order and retries matter nor where a photo lies."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little") >> 1
 
 
 def to_bytes(

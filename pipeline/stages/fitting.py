@@ -95,7 +95,6 @@ class FitFaces:
 
 def _aligned(row: Frame) -> AlignedFace:
     return AlignedFace(
-        image_id=row.image_id,
         person=row.identity_id,
         crop_rgba=decode_png(row.crop_png or b""),
         crop_from_image=np.array(row.crop_from_image).reshape(2, 3),

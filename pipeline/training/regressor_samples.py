@@ -172,7 +172,7 @@ def sample_input(source: Path, folder: Path, bundle: ModelBundle, cluster: Clust
 
 def seed_array(image_id: str) -> np.ndarray:
     """The seed of an image as an array."""
-    return np.array(seed_of(image_id), np.int64)
+    return np.array(seed_of(image_id.encode()), np.int64)
 
 
 def _of_data_set(source: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[str, pa.Table]], Stage]:

@@ -38,9 +38,7 @@ def fitted(painted: PaintedPeople, person: int, number: int, **changes: object) 
     photo = photograph_face(painted.shape, painted.albedo[person], painted.fitted(person), SHOTS[number])
     covered = np.full((SIDE, SIDE, 1), 255, np.uint8)
     rgba = np.concatenate((to_bytes(photo.crop_rgb), covered), -1)
-    face = AlignedFace(
-        f"{person}-{number}", f"person {person}", rgba, np.eye(2, 3), photo.landmarks_px.double().numpy()
-    )
+    face = AlignedFace(f"person {person}", rgba, np.eye(2, 3), photo.landmarks_px.double().numpy())
     gain = (painted.fitted(person) / painted.albedo.mean(0)).mean() - 1
     picture = np.zeros((SIDE, SIDE, 4), np.uint8)
     fit = FittedFace(

@@ -30,8 +30,7 @@ def faces(embedded: ModelBundle, album: Path) -> list[AlignedFace]:
         found = find_faces(networks, photo, DetectionConfig())
         assert not isinstance(found, Rejection)
         crop = align_face(photo, found[0].landmarks_px, 64)
-        name = f"{person}-{number}"
-        aligned.append(AlignedFace(name, person, crop.image_rgba, crop.crop_from_image, found[0].landmarks_px))
+        aligned.append(AlignedFace(person, crop.image_rgba, crop.crop_from_image, found[0].landmarks_px))
     return aligned
 
 
