@@ -30,8 +30,8 @@ FADE = 0.1
 """How fast the residual dies away beyond what is seen."""
 COARSE = 8 / 256
 """Standard deviation, texture sides, of the blur that divides the residual into a coarse and a fine part."""
-COARSE_REPEATS, FINE_REPEATS = 0.4, 0.65
-"""Share of the coarse and the fine luma residual of one photo that another photo of the person shows again."""
+REPEATS = 0.4
+"""Share of the fine luma residual of one photo that another photo of the person shows again."""
 
 
 class PhotoTexture(NamedTuple):
@@ -89,14 +89,14 @@ def kept_residual(
 
     Of what differs from the model in one photo a share r would differ in another one, too: the rest is its light, its
     make-up, its year. So in the mean of n photos the person's share is n r / (1 + (n - 1) r) (Spearman 1910, Brown
-    1910), which is the factor that leaves the least squared error. Wide differences repeat less than narrow ones. The
-    tone, which is wide and in Cb and Cr, is kept as it is seen.
+    1910), which is the factor that leaves the least squared error. That is for fine luma: wide differences of luma are
+    light, which does not repeat, and are left out. The tone, which is wide and in Cb and Cr, is kept as it is seen.
     """
     face = atlas.face.to(residual.dtype)
     sigma = COARSE * atlas.side
     coarse = blurred(residual * face, sigma) / blurred(face.unsqueeze(0), sigma).clamp_min(1e-4)
-    wide, narrow = (photos_seen * share / (1 + (photos_seen - 1) * share) for share in (COARSE_REPEATS, FINE_REPEATS))
-    toned = torch.cat((wide * coarse[:1], coarse[1:]))
+    narrow = photos_seen * REPEATS / (1 + (photos_seen - 1) * REPEATS)
+    toned = torch.cat((torch.zeros_like(coarse[:1]), coarse[1:]))
     return (toned + narrow * (residual - coarse)) * face
 
 

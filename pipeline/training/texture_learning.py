@@ -87,8 +87,9 @@ class LearningConfig:
     """Learn from these persons alone; None: from all."""
     steps: tuple[int, int] = (50, 40)
     """Iterations of the fits that are learned from: of the first round, and of those with a learned texture."""
-    rounds: int = 2
-    """How often people are fitted and learned from; more than one needs an input."""
+    rounds: int = 1
+    """How often people are fitted and learned from: a second time costs as much again for a little more likeness. More
+    than one needs an input."""
     iterations: int = 3
     """Of expectation maximisation in a round."""
     people: int = 5000

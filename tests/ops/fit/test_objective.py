@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ops.fit import FitConfig, FitModels, preset
-from ops.fit.objective import Objective
+from ops.fit.objective import FitLosses, Objective
 from ops.fit.parameters import FitParameters
 from ops.fit.stage_one import fit_stage_one
 from ops.networks.recognition import Recognition
@@ -86,6 +86,17 @@ def test_recognition_in_bfloat16_computes_the_same_loss_and_reports_in_float32(
         similarities = [one.similarity(one.everyone(), shown[0]) for one in (full, reduced)]
     assert torch.equal(*shown)
     torch.testing.assert_close(*similarities)
+
+
+def test_readings_of_the_published_terms(models: FitModels, photographs: Photographs) -> None:
+    inputs = photographs(1, 1, seed=4).inputs
+    read = replace(without("content", "identity", "identity_second"), pixel_range=255.0, landmark_term="squares")
+    plain, other = (Objective(models, inputs, config) for config in (without(*FitLosses._fields[:3]), read))
+    with torch.no_grad():
+        parameters = fit_stage_one(models, inputs, plain.config)[0]
+        expected, found = (one(parameters, one.everyone(), 1) for one in (plain, other))
+    torch.testing.assert_close(found.pixel, 255 * expected.pixel)
+    torch.testing.assert_close(found.landmark, expected.landmark.square())
 
 
 def test_no_second_render_no_term_of_it() -> None:

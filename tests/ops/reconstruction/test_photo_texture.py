@@ -112,7 +112,7 @@ def test_a_finer_crop_tells_more_detail(models: FitModels, painted: PaintedPeopl
     coarse = face.crop_rgba[::4, ::4].repeat(4, 0).repeat(4, 1)
     blurred = textured(models, painted, (face._replace(crop_rgba=coarse), fit))
     fine = textured(models, painted, (face._replace(crop_rgba=coarse, texture_crop_rgba=face.crop_rgba), fit))
-    assert error(painted, 0, fine[0].texture_rgb) < 0.9 * error(painted, 0, blurred[0].texture_rgb)
+    assert error(painted, 0, fine[0].texture_rgb) < 0.95 * error(painted, 0, blurred[0].texture_rgb)
     assert [texture_crop_px(side) for side in (256, 512, 1024)] == [224, 448, 896]
 
 

@@ -41,6 +41,7 @@ def config_of(album: Path, output: Path, **changes: Any) -> LearningConfig:
         input=album,
         output=output,
         steps=(3, 2),
+        rounds=2,
         iterations=2,
         least_people=2,
         modes=12,
