@@ -37,7 +37,7 @@ FIELD_SEED = 0
 class ModelFitConfig:
     """How closely modes and fields follow the surface."""
 
-    misfits_mm: tuple[float, ...] = (4.0, 4.0, 3.0, 3.0, 2.0, 2.0, 1.4, 1.4, 1.0, 1.0, 1.0, 1.0)
+    misfits_mm: tuple[float, ...] = (4.0, 4.0, 3.0, 3.0, 2.0, 2.0, 1.4, 1.4, 1.0, 1.0, 0.7, 0.5, 0.5)
     """The deviation f of every step."""
     distances_mm: tuple[float, float] = (15.0, 4.0)
     """Farthest closest point accepted, in the first and in the last step."""
