@@ -8,16 +8,15 @@ in float32 and in bfloat16. Launches and waits do not depend on how many images 
 
 import argparse
 import dataclasses
-from collections import Counter
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 import torch
 
 from ops.fit import FitConfig, FitInput, FitModels, fit_faces, preset
 from ops.fit.regression import mean_start
-from ops.fit.stage_two import StageTwo
 from ops.weights.bundle import resolve_bundle
 from pipeline.stages.models import load_fit_models
+from tests.support.iteration_costs import counted_iterations
 from tests.support.pretended_cuda import PretendedCuda, to_cuda
 
 STEPS = 3
@@ -38,43 +37,17 @@ def main() -> None:
             )
             with PretendedCuda() as cuda:
                 models = load_fit_models.__wrapped__(resolve_bundle(name), "cuda")
-                count = last_iteration(cuda, models, config, options.images)
-            megabytes = count.moved / options.images / 1e6
-            print(f"{name:10}{precision:>13}{count.launches:>10}{count.waits:>7}{megabytes:>14.0f}", flush=True)
-            for operator, launches in count.operators.most_common(options.operators):
-                print(f"    {launches:6} launches  {operator}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Count:
-    """Of one iteration."""
-
-    launches: int
-    waits: int
-    moved: int
-    """Bytes read and written by kernels, of the whole batch."""
-    operators: Counter[str]
-    """Launches by operator."""
-
-
-def last_iteration(cuda: PretendedCuda, models: FitModels, config: FitConfig, images: int) -> Count:
-    """Fit some pictures and count the last iteration of stage two."""
-    inputs = noise(models, images, config.render_px)
-    found: list[Count] = []
-    step_of = StageTwo._step
-
-    def counted(stage: StageTwo, *arguments: Any) -> Any:
-        cuda.reset()
-        state = step_of(stage, *arguments)
-        found.append(Count(sum(cuda.kernels.values()), sum(cuda.waits.values()), cuda.bytes, Counter(cuda.kernels)))
-        return state
-
-    StageTwo._step = counted  # type: ignore[method-assign]
-    try:
-        fit_faces(models, inputs, config)
-    finally:
-        StageTwo._step = step_of  # type: ignore[method-assign]
-    return found[-1]
+                inputs = noise(models, options.images, config.render_px)
+                with counted_iterations(cuda) as costs:
+                    fit_faces(models, inputs, config)
+            launches, waits, moved = costs[-1]
+            megabytes = moved / options.images / 1e6
+            print(
+                f"{name:10}{precision:>13}{launches.total():>10}{waits.total():>7}{megabytes:>14.0f}",
+                flush=True,
+            )
+            for operator, count in launches.most_common(options.operators):
+                print(f"    {count:6} launches  {operator}")
 
 
 def noise(models: FitModels, images: int, side: int) -> FitInput:

@@ -22,6 +22,8 @@ from jaxtyping import UInt8
 
 import ganfit
 from ganfit.photos import Face, reconstruct_photos
+from ops.face.signal import are_grey
+from ops.files.photo import decode_photo
 from ops.fit import FitConfig, preset
 
 PAPER = preset("paper")
@@ -86,8 +88,8 @@ def colour_photos(folder: Path) -> Iterator[Path]:
     """The first photo with colours of every person."""
     for person in sorted(folder.iterdir()):
         for path in sorted(person.glob("*.jpg")):
-            image = cv2.imread(str(path)).astype(int)
-            if np.abs(image - image.mean(-1, keepdims=True)).mean() > 4:
+            image = torch.from_numpy(decode_photo(path.read_bytes()).image_rgb / 255).permute(2, 0, 1)
+            if not are_grey(image.unsqueeze(0)).any():
                 yield path
                 break
 

@@ -5,8 +5,8 @@
 
 No scans and no GPU are needed; from about 50 people on, the learned model beats the painted one. People are fitted
 shortly, what their photos show of the albedo is unwrapped, and the principal components of all people, each completed
-where the photos do not show it, are the texture model; then the same once more with it. --run begins with the fits of a
-finished `ganfit reconstruct`, in place of the first round's.
+where the photos do not show it, are the texture model; with --rounds 2 the same once more with it. --run begins
+with the fits of a finished `ganfit reconstruct`, in place of the first round's.
 
 Writes texture.safetensors, bundle.yaml (the bundle with that texture in it, checksums included), learning.parquet (one
 row per person: learned from, or why not) and report/index.html (mean, modes, people held out before and after). The

@@ -1,17 +1,16 @@
 """A whole fit on the pretended device: the CPU's result, and what an iteration costs."""
 
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
 
 from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset, render_fit
 from ops.fit.stage_one import fit_stage_one, hold_identity
-from ops.fit.stage_two import StageTwo
 from ops.weights.bundle import ModelBundle
 from pipeline.stages.models import load_fit_models
 from tests.gpu.conftest import SIDE
+from tests.support.iteration_costs import counted_iterations
 from tests.support.pretended_cuda import PretendedCuda, to_cuda
 
 TOLERANCES = {"identity": 5e-3, "texture": 5e-3, "expression": 5e-3, "camera": 0.1, "light": 5.0, "loss_total": 1e-2}
@@ -50,31 +49,21 @@ def test_a_few_steps_end_where_the_cpu_ends_without_waiting(
     inputs: FitInput,
     embedded: ModelBundle,
     cuda: PretendedCuda,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, expected = on_the_cpu
-    costs: list[tuple[int, dict[str, int], float]] = []
-    step_of = StageTwo._step
-
-    def counted(stage: StageTwo, *arguments: Any) -> Any:
-        cuda.reset()
-        state = step_of(stage, *arguments)
-        costs.append((sum(cuda.kernels.values()), dict(cuda.waits), cuda.bytes / len(inputs.images) / 1e6))
-        return state
-
-    monkeypatch.setattr(StageTwo, "_step", counted)
     models = load_fit_models.__wrapped__(embedded, "cuda")
-    found = fit_faces(models, to_cuda(inputs), config)
+    with counted_iterations(cuda) as costs:
+        found = fit_faces(models, to_cuda(inputs), config)
     assert_close(found, expected, turned=TURNED[config.start])
-    kernels, waits, megabytes = costs[-1]
+    launches, waits, moved = costs[-1]
     assert waits == {}
-    assert kernels <= KERNELS_AN_ITERATION
-    assert megabytes <= MEGABYTES_AN_IMAGE
+    assert launches.total() <= KERNELS_AN_ITERATION
+    assert moved / len(inputs.images) / 1e6 <= MEGABYTES_AN_IMAGE
     assert render_fit(models, to_cuda(inputs), found, SIDE).render.device.type == "cpu"
 
 
 def test_recognition_in_bfloat16_ends_near_the_cpu_and_moves_fewer_bytes(
-    models: FitModels, inputs: FitInput, embedded: ModelBundle, monkeypatch: pytest.MonkeyPatch
+    models: FitModels, inputs: FitInput, embedded: ModelBundle
 ) -> None:
     config = dataclasses.replace(few_steps("ganfit"), recognition_precision="bfloat16")
     expected = fit_faces(models, inputs, config)
