@@ -42,6 +42,7 @@ PICTURES_DIR, SHEET_FILE, TRUTH_FILE = "pictures", "sheet.jpg", "truth.safetenso
 SHEET_COLUMNS, SHEET_ROWS = 8, 6
 TEST_SEED_OFFSET = 1_000_003
 """Portraits of this seed more are not trained on."""
+MIXING_SEED = 14
 PAINTED_KINDS = ("procedural-pca",)
 """Texture models that are made of painted faces: portraits paint these themselves, with all their detail."""
 LOG_FILE = "training.log"
@@ -63,6 +64,20 @@ class LearnedLooks:
 
 
 @dataclass(frozen=True)
+class MixedLooks:
+    """Learned and painted faces: what a network learns from must not hang on how one of them was made."""
+
+    learned: LearnedLooks
+    painted: PaintedLooks
+    painted_share: float
+
+    def __call__(self, seed: tuple[int, ...]) -> Look:
+        """The look of a seed."""
+        painted = np.random.default_rng((*seed, MIXING_SEED)).random() < self.painted_share
+        return self.painted(seed) if painted else self.learned(seed)
+
+
+@dataclass(frozen=True)
 class PortraitSource:
     """Makes the stream of a bundle's people, in whatever process it is called."""
 
@@ -75,10 +90,12 @@ class PortraitSource:
         return PortraitStream(shape, self.looks(shape), self.settings)
 
     def looks(self, shape: MorphableModel) -> LookSource:
-        """Painted where the bundle's texture model is made of paint, else drawn from that."""
+        """Painted where the bundle's texture model is made of paint, else also drawn from that."""
+        painted = PaintedLooks(AlbedoPainter(canvas_for(shape, PAINTED_SIDE)))
         if self.bundle.texture.kind in PAINTED_KINDS:
-            return PaintedLooks(AlbedoPainter(canvas_for(shape, PAINTED_SIDE)))
-        return LearnedLooks(load_texture(self.bundle.texture, shape))
+            return painted
+        learned = LearnedLooks(load_texture(self.bundle.texture, shape))
+        return MixedLooks(learned, painted, self.settings.painted_share)
 
 
 def write_portraits(
@@ -141,7 +158,7 @@ def train_on_portraits(
         "architecture": ARCHITECTURE,
         "sees": "renders of painted faces, no photographs"
         if bundle.texture.kind in PAINTED_KINDS
-        else f"renders with textures of {bundle.texture.kind} {bundle.texture.sha256}",
+        else f"renders, of painted faces and with textures of {bundle.texture.kind} {bundle.texture.sha256}",
         "shape": stream_name(bundle),
         "portraits": window.at(schedule.steps - 1).stop,
         **{name: dataclasses.asdict(part) for name, part in _parts(settings, schedule, window).items()},

@@ -108,6 +108,8 @@ class PortraitSettings:
     """Another seed gives other people and pictures."""
     looks: int = 2000
     """Different albedos; each is drawn once while the stream runs and kept."""
+    painted_share: float = 0.4
+    """Of them, that are painted where a learned texture model draws the others."""
     points: int = 320
 
 
