@@ -28,7 +28,7 @@ from ops.face.dense_points import DensePoints, choose_dense_points, outline_land
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_photo
 from ops.geometry.mesh import Mesh
-from ops.networks.dense_landmarks import DenseLandmarks, crop_about_points
+from ops.networks.dense_landmarks import DenseLandmarks, check_points, crop_about_points
 from ops.networks.detector import FaceDetector
 from ops.networks.landmarks import LandmarkNetwork
 from ops.registration.register import RegistrationConfig, register_scan
@@ -38,7 +38,6 @@ from ops.weights.bundle import load_detector, load_shape, resolve_bundle
 from ops.weights.models import ModelRef, load_landmarks
 from pipeline.scans.scan_folder import ScanFolder, find_scan_folders
 from pipeline.scans.views import ViewRange, upright
-from pipeline.training.portraits import check_points
 
 RIGHT_EYE, LEFT_EYE = 36, 45
 ON_SCAN_MM = 4.0

@@ -60,7 +60,7 @@ class Photos(NamedTuple):
 
     def first(self, count: int) -> "Photos":
         """The first so many of them."""
-        return Photos(FitInput(*(value[:count] for value in self.inputs)), self.identity[:count])
+        return Photos(self.inputs.rows(slice(count)), self.identity[:count])
 
 
 class Line(NamedTuple):

@@ -1,4 +1,4 @@
-"""The posterior of camera, identity and expression given 68 points: residuals, Jacobian, normal equations.
+"""The posterior of camera, identity and expression given points: residuals, Jacobian, normal equations.
 
 Images of one person share the identity, whose prior counts once. Every image's own unknowns (expression, camera) are
 eliminated first, so the systems stay small however many photos a person has.
@@ -14,6 +14,7 @@ from torch import Tensor
 from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.landmark_points import JAW, choose_candidates, landmark_surface
 from ops.face.morphable_model import MorphableModel, MorphablePoints
+from ops.fit.dense_sight import DenseSight
 from ops.fit.initial_camera import initial_camera
 from ops.fit.parameters import CAMERA_UNITS, to_camera
 from ops.geometry.camera import Camera, camera_from_world, project_points, view_points
@@ -53,6 +54,10 @@ class LandmarkStageConfig:
     shared_variance: float = 0.0
     """Part of the noise's variance that all photos of a person share: what a network sees wrong in a face it sees wrong
     in every photo of it, so n of them tell as much as n / (1 + (n - 1) shared_variance) independent ones."""
+    dense_factor: float = 1.5
+    """What a dense network's deviations are multiplied with: on photos it errs by more than on the renders it knows."""
+    dense_floor: float = 0.012
+    """Added to them, as variances: what of its errors it cannot know of; image sides."""
     initial_damping: float = 1e-3
 
 
@@ -76,11 +81,47 @@ class NormalEquations(NamedTuple):
     """Not 0 where a block is not positive definite."""
 
 
+class DensePart:
+    """The residuals of dense points: each at its own vertex, with its own noise."""
+
+    def __init__(
+        self,
+        shape: MorphableModel,
+        sight: DenseSight,
+        config: LandmarkStageConfig,
+        spread: Float[Tensor, "image 1 1"],
+    ) -> None:
+        self._points = _doubled(shape.at_vertices(sight.vertices))
+        self._bases = torch.cat((self._points.identity_basis_mm, self._points.expression_basis_mm)).permute(1, 2, 0)
+        self._seen = sight.points.double()
+        deviations = config.dense_factor * sight.deviations.double()
+        sigma = (deviations.square() + config.dense_floor**2).sqrt()
+        self._sigma = sigma.repeat_interleave(2, 1).unsqueeze(-1) * spread
+
+    def residual(
+        self, identity: Float[Tensor, "image identity"], expression: Float[Tensor, "image expression"], camera: Camera
+    ) -> Float[Tensor, "image coordinate"]:
+        """Projected minus seen points in units of their noise."""
+        projected = project_points(camera, self._points.vertices_mm(identity, expression))
+        return ((projected - self._seen).flatten(1).unsqueeze(-1) / self._sigma).squeeze(-1)
+
+    def jacobian(
+        self,
+        identity: Float[Tensor, "image identity"],
+        expression: Float[Tensor, "image expression"],
+        camera: Float[Tensor, "image 8"],
+    ) -> Float[Tensor, "image coordinate unknown"]:
+        """Derivatives of the residuals by identity, expression and camera (solver units)."""
+        points = self._points.vertices_mm(identity, expression)
+        by_shape = (projection_slope(to_camera(camera), points) @ self._bases).flatten(1, 2)
+        return torch.cat((by_shape, slope_by_camera(camera, points)), -1) / self._sigma
+
+
 class LandmarkProblem:
     """Residuals of all images as one function of a matrix with one row of unknowns per image.
 
     The rows of a group hold equal copies of its identity; the prior of the identity is no residual, as it belongs to
-    the group. Works in float64.
+    the group. Dense points, where there are any, count beside the landmarks. Works in float64.
     """
 
     def __init__(
@@ -90,22 +131,19 @@ class LandmarkProblem:
         group: Int64[Tensor, " image"],
         config: LandmarkStageConfig,
         calibration: LandmarkCalibration | None = None,
+        dense: DenseSight | None = None,
     ) -> None:
         self.sizes = (shape.identity_size, shape.expression_size, 8)
         self.blendshapes = shape.metadata.expression_kind == "blendshape"
         surface = landmark_surface(shape) if calibration is None else calibration.surface
-        points = surface.of(shape)
-        self.points = MorphablePoints(
-            mean_mm=points.mean_mm.double(),
-            identity_basis_mm=points.identity_basis_mm.double(),
-            expression_basis_mm=points.expression_basis_mm.double(),
-        )
+        self.points = _doubled(surface.of(shape))
         self.landmarks = landmarks.double()
         self.group = group
         self.groups = int(group.max()) + 1 if group.numel() else 0
         self.config = config
         self.units = self.landmarks.new_tensor(CAMERA_UNITS)
         self._spread = self._shared_noise()
+        self._dense = None if dense is None else DensePart(shape, dense, config, self._spread)
         self._factor = self._whitening(calibration)
         self.expression_mean, self.expression_whitening = self._expression_prior(calibration)
         self.first_camera = self._first_camera()
@@ -192,13 +230,16 @@ class LandmarkProblem:
         return (project_points(camera, chosen) - self.landmarks).flatten(1)
 
     def residual(self, theta: Float[Tensor, "image unknown"]) -> Float[Tensor, "image residual"]:
-        """White residuals: of the points, then of the priors of expression, focal length and target."""
-        _, expression, vector = theta.split(self.sizes, -1)
+        """White residuals: of the points, of the priors of expression, focal length and target, of dense points."""
+        identity, expression, vector = theta.split(self.sizes, -1)
         data = self.whiten(self.difference(theta).unsqueeze(-1)).squeeze(-1)
         prior = (expression - self.expression_mean) @ self.expression_whitening.mT
         log_focal = (vector[:, 6] / self.first_camera[:, 6]).log().unsqueeze(-1) / self.config.log_focal_sigma
         target = (vector[:, 3:6] - self.first_camera[:, 3:6]) / self.config.target_sigma
-        return torch.cat((data, prior, log_focal, target), -1)
+        parts = [data, prior, log_focal, target]
+        if self._dense is not None:
+            parts.append(self._dense.residual(identity, expression, to_camera(vector)))
+        return torch.cat(parts, -1)
 
     def jacobian(self, theta: Float[Tensor, "image unknown"]) -> Float[Tensor, "image residual unknown"]:
         """Derivatives of the residuals by each image's row of unknowns."""
@@ -210,22 +251,17 @@ class LandmarkProblem:
         slope = projection_slope(camera, seen)
         bases = torch.cat((self.points.identity_basis_mm, self.points.expression_basis_mm)).permute(1, 2, 0)
         shape = (slope @ bases[chosen]).flatten(1, 2)
-
-        def directional(tangent: Tensor) -> Tensor:
-            def projected(values: Tensor) -> Tensor:
-                return project_points(to_camera(values), seen).flatten(1)
-
-            return torch.func.jvp(projected, (vector,), (tangent.expand_as(vector),))[1]
-
-        by_camera = torch.func.vmap(directional)(torch.eye(8).to(vector)).permute(1, 2, 0)
-        data = self.whiten(torch.cat((shape, by_camera), -1))
+        data = self.whiten(torch.cat((shape, slope_by_camera(vector, seen)), -1))
         prior = data.new_zeros(len(data), self.sizes[1] + 4, theta.shape[1])
         first, last = self.sizes[0], sum(self.sizes[:2])
         prior[:, : self.sizes[1], first:last] = self.expression_whitening
         prior[:, self.sizes[1], last + 6] = 1 / (vector[:, 6] * self.config.log_focal_sigma)
         numbers = torch.arange(3, device=prior.device)
         prior[:, self.sizes[1] + 1 + numbers, last + 3 + numbers] = 1 / self.config.target_sigma
-        return torch.cat((data, prior), 1)
+        parts = [data, prior]
+        if self._dense is not None:
+            parts.append(self._dense.jacobian(identity, expression, vector))
+        return torch.cat(parts, 1)
 
     def cost(
         self, theta: Float[Tensor, "image unknown"], residual: Float[Tensor, "image residual"]
@@ -333,6 +369,20 @@ def projection_slope(camera: Camera, points_mm: Float[Tensor, "image point 3"]) 
     return scale * (rotation[..., :2, :] + tilt) * points_mm.new_tensor((1.0, -1.0)).unsqueeze(-1)
 
 
+def slope_by_camera(
+    camera: Float[Tensor, "image 8"], points_mm: Float[Tensor, "image point 3"]
+) -> Float[Tensor, "image coordinate 8"]:
+    """Derivatives of the projected points by the camera's numbers (solver units)."""
+
+    def directional(tangent: Tensor) -> Tensor:
+        def projected(values: Tensor) -> Tensor:
+            return project_points(to_camera(values), points_mm).flatten(1)
+
+        return torch.func.jvp(projected, (camera,), (tangent.expand_as(camera),))[1]
+
+    return torch.func.vmap(directional)(torch.eye(8).to(camera)).permute(1, 2, 0)
+
+
 def outline_directions(landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 136 17"]:
     """Unit vectors along the outline of the face at every jaw point, each in the coordinates of all 68 points."""
     jaw = landmarks[:, :JAW]
@@ -343,6 +393,15 @@ def outline_directions(landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, 
     rows = torch.arange(JAW, device=landmarks.device)
     placed[:, rows, :, rows] = direction.transpose(0, 1)
     return placed.flatten(1, 2)
+
+
+def _doubled(points: MorphablePoints) -> MorphablePoints:
+    """The same in float64."""
+    return MorphablePoints(
+        mean_mm=points.mean_mm.double(),
+        identity_basis_mm=points.identity_basis_mm.double(),
+        expression_basis_mm=points.expression_basis_mm.double(),
+    )
 
 
 def _damped(

@@ -1,4 +1,4 @@
-"""Stage one: camera, identity and expression from 68 points, by Levenberg-Marquardt, many images at once."""
+"""Stage one: camera, identity and expression from points, by Levenberg-Marquardt, many images at once."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.morphable_model import MorphableModel
+from ops.fit.dense_sight import DenseSight
 from ops.fit.landmark_problem import LandmarkProblem, LandmarkStageConfig
 
 
@@ -27,15 +28,17 @@ def fit_landmarks(
     steps: int,
     config: LandmarkStageConfig | None = None,
     calibration: LandmarkCalibration | None = None,
+    dense: DenseSight | None = None,
 ) -> LandmarkFit:
     """Fit camera, identity and expression to normalised landmarks, in float64.
 
     Minimises projected-minus-detected distances under Gaussian priors by Levenberg-Marquardt (Marquardt 1963). Images
     with the same group number (0, 1, ... without gaps) show one person and share the identity, whose prior counts once:
     what one view leaves open another one tells. Groups do not influence each other, each has its own damping.
-    Expressions of blendshape models are kept in [0, 1]. A calibration says where the points lie and how they scatter.
+    Expressions of blendshape models are kept in [0, 1]. A calibration says where the points lie and how they scatter;
+    dense points count beside the landmarks.
     """
-    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration)
+    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration, dense)
     return LandmarkFit(*problem.solve(steps).split(problem.sizes, -1))
 
 
@@ -47,9 +50,10 @@ def identity_covariance(
     *,
     config: LandmarkStageConfig | None = None,
     calibration: LandmarkCalibration | None = None,
+    dense: DenseSight | None = None,
 ) -> Float[Tensor, "group identity identity"]:
     """Posterior covariance of every person's identity at a fit (Laplace), expression and camera marginalised."""
-    precision = identity_precision(shape, landmarks, group, fit, config=config, calibration=calibration)
+    precision = identity_precision(shape, landmarks, group, fit, config=config, calibration=calibration, dense=dense)
     return torch.cholesky_inverse(torch.linalg.cholesky(precision))
 
 
@@ -61,9 +65,10 @@ def identity_precision(
     *,
     config: LandmarkStageConfig | None = None,
     calibration: LandmarkCalibration | None = None,
+    dense: DenseSight | None = None,
 ) -> Float[Tensor, "group identity identity"]:
     """The inverse of `identity_covariance`: the prior's identity matrix and what the landmarks add."""
-    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration)
+    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration, dense)
     theta = torch.cat(fit, -1).double()
     damping = theta.new_zeros(problem.groups)
     return problem.normal_equations(theta, problem.residual(theta), problem.jacobian(theta), damping).precision

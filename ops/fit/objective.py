@@ -19,6 +19,7 @@ from ops.files.photo import LUMA
 from ops.fit import losses
 from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
+from ops.fit.dense_sight import DenseSight, see_densely
 from ops.fit.landmark_bias import LandmarkBias
 from ops.fit.landmark_problem import WITHOUT_BIAS, LandmarkStageConfig
 from ops.fit.parameters import FitParameters, to_camera, to_light
@@ -26,6 +27,7 @@ from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, dr
 from ops.fit.views import View, make_views
 from ops.geometry.camera import project_points
 from ops.geometry.constants import constant_like
+from ops.networks.dense_landmarks import DenseLandmarks
 from ops.networks.recognition import Recognition, in_bfloat16
 from ops.networks.regressor import Regressor
 from ops.render.rasterize import RasterizerName
@@ -65,6 +67,8 @@ class FitModels:
     """What is taken off the network's landmarks before anything is fitted to them."""
     calibration: LandmarkCalibration | None = None
     """Where the landmarks lie on the shape and how they scatter; None: at its own vertices."""
+    dense: DenseLandmarks | None = None
+    """Points all over the face for stage one, see `ops.fit.dense_sight`."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
     rasterizer: RasterizerName = "warp"
     """What draws where the device is a GPU."""
@@ -101,6 +105,37 @@ class FitInput(NamedTuple):
     landmarks_px: Float[Tensor, "image 68 2"]
     group: Int64[Tensor, " image"]
     seeds: Int64[Tensor, " image"]
+    dense: DenseSight | None = None
+    """What stage one has besides the landmarks."""
+
+    def rows(self, images: slice | Int64[Tensor, " row"]) -> "FitInput":
+        """Those of some images."""
+        return FitInput(
+            images=self.images[images],
+            valid=self.valid[images],
+            landmarks_px=self.landmarks_px[images],
+            group=self.group[images],
+            seeds=self.seeds[images],
+            dense=None if self.dense is None else self.dense.rows(images),
+        )
+
+    def to(self, device: torch.device | str) -> "FitInput":
+        """The same on another device."""
+        return FitInput(
+            images=self.images.to(device),
+            valid=self.valid.to(device),
+            landmarks_px=self.landmarks_px.to(device),
+            group=self.group.to(device),
+            seeds=self.seeds.to(device),
+            dense=None if self.dense is None else self.dense.to(device),
+        )
+
+
+def with_dense_points(models: FitModels, inputs: FitInput) -> FitInput:
+    """The same with what the models' dense landmark network sees; unchanged without one, or where it has looked."""
+    if models.dense is None or inputs.dense is not None:
+        return inputs
+    return inputs._replace(dense=see_densely(models.dense, inputs.images, inputs.landmarks_px))
 
 
 class FitLosses(NamedTuple):

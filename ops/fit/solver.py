@@ -10,7 +10,7 @@ from torch import Tensor
 from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
 from ops.fit.losses import landmark_error
-from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective
+from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective, with_dense_points
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.regression import reliable_landmarks, start_from_regressor
 from ops.fit.stage_one import fit_stage_one, hold_identity
@@ -70,6 +70,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     """
     started = time.perf_counter()
     held: Held | None = None
+    inputs = with_dense_points(models, inputs)
     with torch.no_grad():
         if models.bias is not None:
             side = config.render_px

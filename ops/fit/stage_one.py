@@ -7,6 +7,7 @@ from torch import Tensor
 from ops.face.landmark_points import choose_landmarks
 from ops.fit.adam import adam_init, adam_step, step_sizes
 from ops.fit.config import FitConfig
+from ops.fit.dense_sight import DenseSight
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks, identity_precision
 from ops.fit.losses import landmark_distance
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels, Held
@@ -25,7 +26,7 @@ def fit_stage_one(
     safe = torch.where(usable[:, None, None], normalised, typical)
     if config.landmark_solver == "levenberg-marquardt":
         persons = torch.where(usable, inputs.group, int(inputs.group.max()) + 1 + torch.arange(count).to(inputs.group))
-        fitted = _each_person_alone(models, safe, persons, steps=config.landmark_steps)
+        fitted = _each_person_alone(models, safe, inputs.dense, persons, steps=config.landmark_steps)
     else:
         fitted = _landmarks_by_adam(models, safe, inputs, config)
     finite = usable & torch.isfinite(torch.cat((fitted.identity, fitted.expression, fitted.camera), -1)).all(-1)
@@ -41,7 +42,12 @@ def fit_stage_one(
 
 
 def _each_person_alone(
-    models: FitModels, landmarks: Float[Tensor, "image 68 2"], persons: Int64[Tensor, " image"], *, steps: int
+    models: FitModels,
+    landmarks: Float[Tensor, "image 68 2"],
+    dense: DenseSight | None,
+    persons: Int64[Tensor, " image"],
+    *,
+    steps: int,
 ) -> LandmarkFit:
     """Levenberg-Marquardt person by person on the CPU, where a batched solver's rounding depends on the batch.
 
@@ -49,12 +55,13 @@ def _each_person_alone(
     """
     _, group = persons.unique(return_inverse=True)
     if landmarks.device.type != "cpu":
-        return _solve(models, landmarks, group, steps)
+        return _solve(models, landmarks, dense, group, steps)
     fitted: LandmarkFit | None = None
     for person in range(int(group.max()) + 1):
         images = torch.nonzero(group == person).squeeze(1)
         alone = torch.zeros_like(images)
-        found = _solve(models, landmarks[images], alone, steps)
+        seen = None if dense is None else dense.rows(images)
+        found = _solve(models, landmarks[images], seen, alone, steps)
         if fitted is None:
             fitted = LandmarkFit(*(value.new_zeros(len(group), value.shape[1]) for value in found))
         for rows, new in zip(fitted, found, strict=True):
@@ -64,10 +71,20 @@ def _each_person_alone(
 
 
 def _solve(
-    models: FitModels, landmarks: Float[Tensor, "image 68 2"], group: Int64[Tensor, " image"], steps: int
+    models: FitModels,
+    landmarks: Float[Tensor, "image 68 2"],
+    dense: DenseSight | None,
+    group: Int64[Tensor, " image"],
+    steps: int,
 ) -> LandmarkFit:
     return fit_landmarks(
-        models.shape, landmarks, group, steps=steps, config=models.landmark_noise, calibration=models.calibration
+        models.shape,
+        landmarks,
+        group,
+        steps=steps,
+        config=models.landmark_noise,
+        calibration=models.calibration,
+        dense=dense,
     )
 
 
@@ -94,6 +111,7 @@ def hold_identity(models: FitModels, inputs: FitInput, start: FitParameters, usa
             LandmarkFit(*(value[images].double() for value in (start.identity, start.expression, start.camera))),
             config=models.landmark_noise,
             calibration=models.calibration,
+            dense=None if inputs.dense is None else inputs.dense.rows(images),
         )
         precision[images] = found[person].float()
     return Held(start.identity, precision)

@@ -24,6 +24,7 @@ def shape_std_mm(models: FitModels, inputs: FitInput, result: FitResult) -> Floa
     calibration = None if models.calibration is None else models.calibration.to("cpu")
     group = inputs.group.cpu()
     landmarks = inputs.landmarks_px.cpu().double() / inputs.images.shape[-1]
+    dense = None if inputs.dense is None else inputs.dense.to("cpu")
     spread = shape_spread(shape)
     found = torch.full((int(group.max()) + 1,), torch.nan, dtype=torch.float64)
     for person in range(len(found)):
@@ -35,7 +36,13 @@ def shape_std_mm(models: FitModels, inputs: FitInput, result: FitResult) -> Floa
         fit = LandmarkFit(identity, result.expression[images].double(), camera)
         alone = torch.zeros_like(images)
         covariance = identity_covariance(
-            shape, landmarks[images], alone, fit, config=models.landmark_noise, calibration=calibration
+            shape,
+            landmarks[images],
+            alone,
+            fit,
+            config=models.landmark_noise,
+            calibration=calibration,
+            dense=None if dense is None else dense.rows(images),
         )[0]
         found[person] = (covariance * spread).sum().clamp_min(0).sqrt()
     return found.float()

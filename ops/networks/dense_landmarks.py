@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
-from ops.errors import ModelFormatError
+from ops.errors import ConfigurationError, ModelFormatError
 from ops.face.dense_points import DensePoints, outline_landmarks
+from ops.face.morphable_model import MorphableModel
 from ops.files.tensor_file import read_tensor_file
 from ops.networks.embedded_blocks import CONTENT, ConvUnit, Residual, load_weights
 from ops.networks.embedded_landmarks import crop_from_box, cut_crop, eye_roll
@@ -29,6 +30,9 @@ MAP_CHANNELS = 64
 LEAST_DEVIATION = 0.002
 """Of a point, in crop sides: a quarter of a pixel."""
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
+BROWS, CHIN = slice(17, 27), 8
+FOREHEAD_SHARE = 0.25
+"""How far above the brows dense points go, in distances from the chin to the eyes."""
 BATCH = 16
 
 
@@ -123,6 +127,15 @@ def crop_about_points(
     return np.concatenate((zoom * linear, (CROP_PX / 2 - zoom * (low + high) / 2)[:, None]), 1).astype(np.float32)
 
 
+def crop_about_landmarks(landmarks_px: Float[np.ndarray, "68 2"]) -> Float32[np.ndarray, "2 3"]:
+    """The same round 68 landmarks, which end at the brows: dense points go on up the forehead."""
+    brows = landmarks_px[BROWS]
+    eyes = (landmarks_px[RIGHT_EYE].mean(0) + landmarks_px[LEFT_EYE].mean(0)) / 2
+    chin = landmarks_px[CHIN]
+    forehead = brows + FOREHEAD_SHARE * (eyes - chin)
+    return crop_about_points(np.concatenate((landmarks_px, forehead)))
+
+
 class DenseLandmarks:
     """Dense landmarks of detected faces: found in the detector's box, then once more in a crop about themselves.
 
@@ -166,7 +179,17 @@ class DenseLandmarks:
     ) -> DenseFaces:
         """All points of every detected face and how sure the network is of each."""
         boxes = zip(boxes_xyxy_px, points_px, strict=True)
-        matrices = [crop_from_box(box, eye_roll(points), CROP_PX, CROP_SCALE) for box, points in boxes]
+        return self._look_twice(
+            image_rgb, [crop_from_box(box, eye_roll(points), CROP_PX, CROP_SCALE) for box, points in boxes]
+        )
+
+    def find_about(
+        self, image_rgb: UInt8[np.ndarray, "height width 3"], landmarks_px: Float[np.ndarray, "face 68 2"]
+    ) -> DenseFaces:
+        """All points of faces whose 68 landmarks are known, by this network or another."""
+        return self._look_twice(image_rgb, [crop_about_landmarks(points) for points in landmarks_px])
+
+    def _look_twice(self, image_rgb: UInt8[np.ndarray, "height width 3"], matrices: list[np.ndarray]) -> DenseFaces:
         first = self._look(image_rgb, matrices)
         return self._look(image_rgb, [crop_about_points(points) for points in first.points_px])
 
@@ -212,3 +235,14 @@ def load_dense_landmarks(path: Path, device: str = "cpu") -> DenseLandmarks:
     network = DenseNetwork(DensePoints(*(state[name] for name in DensePoints._fields)))
     load_weights(network, path, ARCHITECTURE)
     return DenseLandmarks(network, device)
+
+
+def check_points(network: DenseLandmarks, shape: MorphableModel) -> None:
+    """Refuse a network whose points are not on a shape model.
+
+    Raises:
+        ConfigurationError: other landmarks, or vertices that the model does not have.
+    """
+    vertices = network.dense.vertices.cpu()
+    if int(vertices.max()) >= len(shape.mean_mm) or not torch.equal(vertices[:68], shape.landmarks.cpu()):
+        raise ConfigurationError(f"the dense landmark network is for another shape model than {shape.metadata.name!r}")

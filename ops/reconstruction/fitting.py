@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ops.fit import FitConfig, FitInput, FitLosses, FitModels, fit_faces, render_fit
+from ops.fit.objective import with_dense_points
 from ops.fit.stage_two import Watch
 from ops.fit.uncertainty import shape_std_mm
 
@@ -117,6 +118,7 @@ def fit_people(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wa
     Raises:
         ConfigurationError: a start from a regressor that the models do not have.
     """
+    inputs = with_dense_points(models, inputs)
     result = fit_faces(models, inputs, config, watch)
     preview = render_fit(models, inputs, result, config.render_px)
     spread = shape_std_mm(models, inputs, result)

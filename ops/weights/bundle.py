@@ -14,6 +14,7 @@ A bundle is a YAML file. Each role says which kind of model it is and where the 
     regressor:   {kind: fastganfit, path: r.safetensors, sha256: ef01...}   # optional; trained with these very models
     calibration: {kind: ganfit, path: c.safetensors, sha256: 0a1b...}   # optional; of these landmarks on this shape
     landmark_bias: {kind: by-pose, path: b.json, sha256: 1b2c...}   # optional; of these landmarks on this shape
+    dense_landmarks: {kind: dense, path: d.safetensors, sha256: 2c3d...}   # optional; of this shape, for stage one
     people: {same_person: 0.35, cluster: 0.48}   # optional: cosines of the recognition network, see `PeopleThresholds`
     quality: {judge_similarity: [0.45, 0.68]}   # optional: limit and typical value, see `ops.reconstruction.quality`
 
@@ -35,6 +36,7 @@ from ops.weights.bundle_file import built_in_bundles, find_bundle, read_bundle
 from ops.weights.models import (
     BIASES,
     CALIBRATIONS,
+    DENSE_LANDMARKS,
     DETECTORS,
     LANDMARKS,
     PRIORS,
@@ -46,6 +48,7 @@ from ops.weights.models import (
     ModelRef,
     load_bias,
     load_calibration,
+    load_dense,
     load_detector,
     load_landmarks,
     load_prior,
@@ -72,6 +75,7 @@ __all__ = [
     "built_in_bundles",
     "load_bias",
     "load_calibration",
+    "load_dense",
     "load_detector",
     "load_landmarks",
     "load_prior",
@@ -93,8 +97,9 @@ _KINDS: Mapping[str, Mapping[str, Kind[Any]]] = {
     "regressor": REGRESSORS,
     "calibration": CALIBRATIONS,
     "landmark_bias": BIASES,
+    "dense_landmarks": DENSE_LANDMARKS,
 }
-_OPTIONAL_ROLES = ("prior", "judge", "regressor", "calibration", "landmark_bias")
+_OPTIONAL_ROLES = ("prior", "judge", "regressor", "calibration", "landmark_bias", "dense_landmarks")
 _TEXTS = ("name", "what")
 _ENTRY_KEYS = ("kind", "path", "sha256", "known")
 
@@ -130,6 +135,7 @@ class ModelBundle:
     regressor: ModelRef | None = None
     calibration: ModelRef | None = None
     landmark_bias: ModelRef | None = None
+    dense_landmarks: ModelRef | None = None
     about: str = ""
     """A line for the user, see `ops.weights.bundle_facts`."""
     people: PeopleThresholds | None = None

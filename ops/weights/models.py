@@ -14,6 +14,7 @@ from ops.face.morphable_model import MorphableModel, load_morphable_model
 from ops.face.prior import CameraLightPrior
 from ops.face.prior import load_prior as load_json_prior
 from ops.fit.landmark_bias import LandmarkBias, load_landmark_bias
+from ops.networks.dense_landmarks import DenseLandmarks, check_points, load_dense_landmarks
 from ops.networks.detector import FaceDetector, load_scrfd
 from ops.networks.landmarks import LandmarkNetwork, load_pfld
 from ops.networks.recognition import RecognitionNetwork
@@ -160,12 +161,6 @@ def _mediapipe_landmarks(path: Path, device: str) -> LandmarkNetwork:
     return load_mediapipe_landmarks(path, device)
 
 
-def _dense_landmarks(path: Path, device: str) -> LandmarkNetwork:
-    from ops.networks.dense_landmarks import load_dense_landmarks
-
-    return load_dense_landmarks(path, device)
-
-
 def _fan(path: Path, device: str) -> LandmarkNetwork:
     from ops.networks.fan import load_fan
 
@@ -211,7 +206,7 @@ LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
     "pfld": Kind(load_pfld),
     "fan": Kind(_fan),
     "mediapipe": Kind(_mediapipe_landmarks),
-    "dense": Kind(_dense_landmarks),
+    "dense": Kind(load_dense_landmarks),
     "embedded": Kind(_embedded_landmarks),
 }
 REGRESSORS: Mapping[str, Kind[Callable[[Path, RegressorContext], Regressor]]] = {
@@ -227,6 +222,10 @@ CALIBRATIONS: Mapping[str, Kind[Callable[[Path], LandmarkCalibration]]] = {
 
 BIASES: Mapping[str, Kind[Callable[[Path], LandmarkBias]]] = {
     "by-pose": Kind(load_landmark_bias),
+}
+
+DENSE_LANDMARKS: Mapping[str, Kind[Callable[[Path, str], DenseLandmarks]]] = {
+    "dense": Kind(load_dense_landmarks),
 }
 
 
@@ -290,6 +289,17 @@ def load_calibration(ref: ModelRef, shape: MorphableModel) -> LandmarkCalibratio
 def load_bias(ref: ModelRef) -> LandmarkBias:
     """The bias of the bundle's landmarks on its shape model, on the CPU."""
     return _kind(BIASES, ref).load(_file(ref.file()))
+
+
+def load_dense(ref: ModelRef, shape: MorphableModel, device: str = "cpu") -> DenseLandmarks:
+    """The dense landmark network of stage one; `device` is "cpu" or "cuda".
+
+    Raises:
+        ConfigurationError: its points are not on the shape model.
+    """
+    network = _kind(DENSE_LANDMARKS, ref).load(_file(ref.file()), device)
+    check_points(network, shape)
+    return network
 
 
 def load_prior(ref: ModelRef) -> CameraLightPrior:

@@ -10,6 +10,7 @@ from ops.weights.bundle import (
     ModelBundle,
     load_bias,
     load_calibration,
+    load_dense,
     load_prior,
     load_recognition,
     load_regressor,
@@ -41,6 +42,7 @@ def load_fit_models(bundle: ModelBundle, device: str) -> FitModels:
         regressor=load_regressor(bundle.regressor, context).to(target) if bundle.regressor else None,
         bias=load_bias(bundle.landmark_bias).to(target) if bundle.landmark_bias else None,
         calibration=load_calibration(bundle.calibration, shape).to(target) if bundle.calibration else None,
+        dense=load_dense(bundle.dense_landmarks, shape, device) if bundle.dense_landmarks else None,
         device=target,
     )
 

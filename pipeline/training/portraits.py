@@ -20,14 +20,13 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from ops.errors import ConfigurationError
 from ops.face.dense_points import choose_dense_points
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.appearance import HAIR_COLOURS, blend_colours
 from ops.faceworld.portraits.stream import Look, LookSource, PaintedLooks, Portrait, PortraitSettings, PortraitStream
 from ops.files.tensor_file import write_tensor_file
-from ops.networks.dense_landmarks import ARCHITECTURE, DenseLandmarks, load_dense_landmarks
+from ops.networks.dense_landmarks import ARCHITECTURE, check_points, load_dense_landmarks
 from ops.texture.interface import TextureModel
 from ops.texture.procedural import canvas_for
 from ops.training.dense_landmarks import WEIGHTS, score_dense, train_dense_landmarks
@@ -177,17 +176,6 @@ def evaluate_on_portraits(
     check_points(network, load_shape(bundle.shape))
     other = dataclasses.replace(settings, seed=settings.seed + TEST_SEED_OFFSET, points=len(network.dense.vertices))
     return score_dense(network, PortraitSource(bundle, other)(), 0, count)._asdict()
-
-
-def check_points(network: DenseLandmarks, shape: MorphableModel) -> None:
-    """Refuse a network whose points are not on a shape model.
-
-    Raises:
-        ConfigurationError: other landmarks, or vertices that the model does not have.
-    """
-    vertices = network.dense.vertices
-    if int(vertices.max()) >= len(shape.mean_mm) or not torch.equal(vertices[:68], shape.landmarks):
-        raise ConfigurationError(f"the dense landmark network is for another shape model than {shape.metadata.name!r}")
 
 
 def write_training_report(output: Path, training: Any, evaluation: Any) -> Path:

@@ -76,7 +76,7 @@ def test_an_answer_that_is_not_finite_fails_alone(models: FitModels, inputs: Fit
     landmarks[1] = torch.inf
     parameters, finite = start_from_regressor(_taught(models), inputs._replace(landmarks_px=landmarks))
     assert finite.tolist() == [True, False, True]
-    alone, _ = start_from_regressor(_taught(models), FitInput(*(value[:1] for value in inputs)))
+    alone, _ = start_from_regressor(_taught(models), inputs.rows(slice(1)))
     torch.testing.assert_close(parameters.identity[0], alone.identity[0])
 
 
@@ -93,7 +93,7 @@ def test_pictures_of_a_person_together_leave_less_open(models: FitModels, inputs
     lost = inputs.landmarks_px.clone()
     lost[0] = torch.inf
     alone, finite = start_from_regressor(taught, inputs._replace(landmarks_px=lost))
-    one, _ = start_from_regressor(taught, FitInput(*(value[1:2] for value in inputs))._replace(group=torch.tensor([0])))
+    one, _ = start_from_regressor(taught, inputs.rows(slice(1, 2))._replace(group=torch.tensor([0])))
     assert finite.tolist() == [False, True, True]
     torch.testing.assert_close(alone.identity[1], one.identity[0])
 

@@ -12,7 +12,7 @@ Photographs = Callable[..., Any]
 
 
 def rows(inputs: FitInput, index: list[int]) -> FitInput:
-    chosen = FitInput(*(value[index] for value in inputs))
+    chosen = inputs.rows(torch.tensor(index))
     return chosen._replace(group=torch.unique(chosen.group, return_inverse=True)[1])
 
 

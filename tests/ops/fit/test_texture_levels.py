@@ -71,7 +71,7 @@ def asked_levels(models: FitModels, inputs: FitInput, config: FitConfig) -> list
     """Levels that stage two draws for the first face, in order, without repetitions."""
     assert isinstance(models.texture, NotedTexture)
     models.texture.asked.clear()
-    fit_faces(models, FitInput(*(value[:1] for value in inputs)), config)
+    fit_faces(models, inputs.rows(slice(1)), config)
     asked = models.texture.asked
     return [level for level, before in zip(asked, [0, *asked], strict=False) if level != before]
 
@@ -161,9 +161,7 @@ def test_faces_at_different_levels_do_not_influence_each_other(models: FitModels
     config = short(steps=30, early_stop_window=3, early_stop_tolerance=0.003)
     both = fit_faces(models, inputs, config)
     for image in range(2):
-        alone = fit_faces(
-            models, FitInput(*(value[[image]] for value in inputs))._replace(group=torch.tensor([0])), config
-        )
+        alone = fit_faces(models, inputs.rows(slice(image, image + 1))._replace(group=torch.tensor([0])), config)
         assert torch.equal(alone.texture[0], both.texture[image])
         assert int(alone.iterations[0]) == int(both.iterations[image])
 

@@ -5,9 +5,9 @@ import torch
 from ops.errors import ConfigurationError
 from ops.face.dense_points import choose_dense_points
 from ops.faceworld.portraits.stream import PaintedLooks, PortraitSettings
-from ops.networks.dense_landmarks import DenseLandmarks, DenseNetwork
+from ops.networks.dense_landmarks import DenseLandmarks, DenseNetwork, check_points
 from ops.weights.bundle import ModelBundle, load_shape, resolve_bundle
-from pipeline.training.portraits import MixedLooks, PortraitSource, check_points
+from pipeline.training.portraits import MixedLooks, PortraitSource
 
 SETTINGS = PortraitSettings(side_px=48, looks=2, points=150)
 
