@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ops.face.blendshapes import SMILE, blendshape_direction, has_ict_expressions
 from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.landmark_points import JAW, choose_candidates, landmark_surface
 from ops.face.morphable_model import MorphableModel, MorphablePoints
@@ -36,6 +37,8 @@ class LandmarkStageConfig:
     """Prior standard deviation of Gaussian expression coefficients."""
     blendshape_sigma: float = 0.3
     """The same for blendshape weights, which live in [0, 1]."""
+    smile_sigma: float = 0.0
+    """The same for a smile of ICT-FaceKit's blendshapes together, on top of each by itself: people smile in photos."""
     log_focal_sigma: float = 0.25
     """Prior standard deviation of the log of focal length, and with it of distance, about a portrait's."""
     target_sigma: float = 1.0
@@ -135,6 +138,7 @@ class LandmarkProblem:
     ) -> None:
         self.sizes = (shape.identity_size, shape.expression_size, 8)
         self.blendshapes = shape.metadata.expression_kind == "blendshape"
+        self._smiles = bool(config.smile_sigma) and has_ict_expressions(shape)
         surface = landmark_surface(shape) if calibration is None else calibration.surface
         self.points = _doubled(surface.of(shape))
         self.landmarks = landmarks.double()
@@ -193,11 +197,17 @@ class LandmarkProblem:
             blendshape = self.config.blendshape_sigma
             if calibration is not None:
                 blendshape = self.config.calibrated_blendshape_sigma
-            return eye.new_zeros(self.sizes[1]), eye / (
-                blendshape if self.blendshapes else self.config.expression_sigma
-            )
+            sigma = blendshape if self.blendshapes else self.config.expression_sigma
+            return eye.new_zeros(self.sizes[1]), self._smiling(sigma) if self._smiles else eye / sigma
         mean, covariance = calibration.expression_mean.double(), calibration.expression_covariance.double()
         return mean, torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), eye, upper=False)
+
+    def _smiling(self, sigma: float) -> Float[Tensor, "expression expression"]:
+        """The factor that makes expressions white of which a smile varies more than each blendshape does."""
+        smile = self.config.smile_sigma * blendshape_direction(SMILE).to(self.landmarks)
+        eye = torch.eye(len(smile)).to(smile)
+        covariance = sigma**2 * eye + torch.outer(smile, smile)
+        return torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), eye, upper=False)
 
     def _first_camera(self) -> Float[Tensor, "image 8"]:
         count = self.landmarks.shape[0]

@@ -5,25 +5,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ops.face.blendshapes import ICT_EXPRESSIONS, SMILE, has_ict_expressions, sides
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.people import sample_expression
 
-ICT_NAME = "ict-facekit"
-# fmt: off
-ICT_EXPRESSIONS = (
-    "browDown_L", "browDown_R", "browInnerUp_L", "browInnerUp_R", "browOuterUp_L", "browOuterUp_R", "cheekPuff_L",
-    "cheekPuff_R", "cheekSquint_L", "cheekSquint_R", "eyeBlink_L", "eyeBlink_R", "eyeLookDown_L", "eyeLookDown_R",
-    "eyeLookIn_L", "eyeLookIn_R", "eyeLookOut_L", "eyeLookOut_R", "eyeLookUp_L", "eyeLookUp_R", "eyeSquint_L",
-    "eyeSquint_R", "eyeWide_L", "eyeWide_R", "jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose",
-    "mouthDimple_L", "mouthDimple_R", "mouthFrown_L", "mouthFrown_R", "mouthFunnel", "mouthLeft", "mouthLowerDown_L",
-    "mouthLowerDown_R", "mouthPress_L", "mouthPress_R", "mouthPucker", "mouthRight", "mouthRollLower",
-    "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmile_L", "mouthSmile_R", "mouthStretch_L",
-    "mouthStretch_R", "mouthUpperUp_L", "mouthUpperUp_R", "noseSneer_L", "noseSneer_R",
-)
-"""ICT-FaceKit's blendshapes in their order."""
-# fmt: on
 ACTIONS: tuple[tuple[float, float, dict[str, float]], ...] = (
-    (0.50, 0.7, {"mouthSmile": 1.0, "cheekSquint": 0.5, "mouthUpperUp": 0.25, "mouthDimple": 0.3, "eyeSquint": 0.35}),
+    (0.50, 0.7, SMILE),
     (0.20, 0.6, {"mouthSmile": 0.7, "mouthStretch": 0.3, "jawOpen": 0.35, "mouthUpperUp": 0.5, "mouthLowerDown": 0.35}),
     (0.25, 0.5, {"jawOpen": 0.6, "mouthLowerDown": 0.4, "mouthUpperUp": 0.2}),
     (0.05, 0.9, {"jawOpen": 1.0, "mouthStretch": 0.3}),
@@ -64,7 +51,7 @@ def portrait_expression(
 
     `gaze_pitch_rad` > 0 looks up; the lids of ICT-FaceKit follow it.
     """
-    if model.metadata.name != ICT_NAME or model.expression_size != len(ICT_EXPRESSIONS):
+    if not has_ict_expressions(model):
         return sample_expression(model, rng)
     weights = {name: abs(float(rng.normal(0, RESTLESSNESS))) for name in ICT_EXPRESSIONS}
     for chance, strongest, moved in ACTIONS:
@@ -73,15 +60,11 @@ def portrait_expression(
         strength = strongest * float(rng.uniform(0, 1))
         for action, share in moved.items():
             amount = strength * share * float(rng.uniform(0.6, 1.2))
-            for name in _sides(action):
+            for name in sides(action):
                 weights[name] += amount * float(np.clip(rng.normal(1, UNEVENNESS), 0, 2)) if "_" in name else amount
     looks = "eyeLookUp" if gaze_pitch_rad > 0 else "eyeLookDown"
-    for name in _sides(looks):
+    for name in sides(looks):
         weights[name] += abs(gaze_pitch_rad) * LIDS_PER_RADIAN
     # Lips that close further than the jaw is open would pass through each other.
     weights["mouthClose"] = weights["jawOpen"] * float(rng.uniform(0, 1)) if rng.random() < 0.15 else 0.0
     return torch.tensor([min(max(weights[name], 0.0), 1.0) for name in ICT_EXPRESSIONS])
-
-
-def _sides(action: str) -> tuple[str, ...]:
-    return (action,) if action in ICT_EXPRESSIONS else (f"{action}_L", f"{action}_R")

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 
+from ops.face.blendshapes import ICT_NAME, SMILE, blendshape_direction
 from ops.face.landmark_points import choose_landmarks, landmark_surface
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import faceworld_model
@@ -77,3 +78,20 @@ def test_blendshapes_at_a_bound_do_not_pull_the_rest_along(shape: MorphableModel
     assert bool((expression == 0).any())
     assert float(gradient[inside].abs().max()) < 0.05
     assert bool((gradient[expression == 0] > -0.05).all())
+
+
+def test_a_smile_may_go_further_than_its_blendshapes_one_by_one(shape: MorphableModel, landmarks: torch.Tensor) -> None:
+    generator = torch.Generator().manual_seed(5)
+    ict = dataclasses.replace(
+        shape,
+        metadata=dataclasses.replace(shape.metadata, name=ICT_NAME, expression_kind="blendshape"),
+        expression_basis_mm=torch.randn(53, *shape.mean_mm.shape, generator=generator),
+    )
+    smile = torch.nn.functional.normalize(blendshape_direction(SMILE).double(), dim=0)
+    other = torch.nn.functional.normalize(torch.rand(53, generator=generator).double(), dim=0)
+    other -= (other @ smile) * smile
+    config = LandmarkStageConfig(blendshape_sigma=0.15, smile_sigma=0.5)
+    whitening = LandmarkProblem(ict, landmarks, torch.tensor((0, 1)), config).expression_whitening
+    length = float(blendshape_direction(SMILE).norm())
+    torch.testing.assert_close(float((whitening @ smile).norm()), (0.15**2 + (0.5 * length) ** 2) ** -0.5)
+    torch.testing.assert_close(float((whitening @ other).norm()), float(other.norm()) / 0.15)

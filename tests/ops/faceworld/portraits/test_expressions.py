@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from ops.face.blendshapes import ICT_EXPRESSIONS
 from ops.face.morphable_model import MorphableModel
-from ops.faceworld.portraits.expressions import ACTIONS, ICT_EXPRESSIONS, portrait_expression
+from ops.faceworld.portraits.expressions import ACTIONS, portrait_expression
 from ops.weights.bundle import load_shape, resolve_bundle
 
 
