@@ -4,11 +4,11 @@ Images of one person share the identity, whose prior counts once. Every image's 
 eliminated first, so the systems stay small however many photos a person has.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ops.face.blendshapes import SMILE, blendshape_direction, has_ict_expressions
@@ -21,6 +21,9 @@ from ops.fit.parameters import CAMERA_UNITS, to_camera
 from ops.geometry.camera import Camera, camera_from_world, project_points, view_points
 
 COORDINATES = 136
+EYES = slice(36, 48)
+ABOVE_EYES_MM = 6.0
+"""Dense points further above the eyelids lie on brows and forehead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,10 @@ class LandmarkStageConfig:
 
 WITHOUT_BIAS = LandmarkStageConfig(landmark_sigma=0.008, jaw_sigma=0.02, blendshape_sigma=0.15, shared_variance=0.75)
 """For landmarks whose bias has been taken off: the noise that is left is smaller, and mostly the face's own."""
+BESIDE_DENSE = replace(WITHOUT_BIAS, landmark_sigma=0.012, jaw_sigma=0.03, smile_sigma=0.5)
+"""For the same beside dense points, which see smiles for what they are."""
+BESIDE_DENSE_WITH_BIAS = replace(BESIDE_DENSE, landmark_sigma=0.05, jaw_sigma=0.1)
+"""For landmarks whose bias is not known beside dense points, which have none: they only say where the face is."""
 
 
 class NormalEquations(NamedTuple):
@@ -85,7 +92,11 @@ class NormalEquations(NamedTuple):
 
 
 class DensePart:
-    """The residuals of dense points: each at its own vertex, with its own noise."""
+    """The residuals of dense points: each at its own vertex, with its own noise.
+
+    Points on brows and forehead are left out: brows lie where a person has them, not where a shape model has some
+    vertices, and a forehead shows a network nothing to tell one place from another.
+    """
 
     def __init__(
         self,
@@ -94,10 +105,11 @@ class DensePart:
         config: LandmarkStageConfig,
         spread: Float[Tensor, "image 1 1"],
     ) -> None:
-        self._points = _doubled(shape.at_vertices(sight.vertices))
+        used = below_brows(shape, sight.vertices)
+        self._points = _doubled(shape.at_vertices(sight.vertices[used]))
         self._bases = torch.cat((self._points.identity_basis_mm, self._points.expression_basis_mm)).permute(1, 2, 0)
-        self._seen = sight.points.double()
-        deviations = config.dense_factor * sight.deviations.double()
+        self._seen = sight.points[:, used].double()
+        deviations = config.dense_factor * sight.deviations[:, used].double()
         sigma = (deviations.square() + config.dense_floor**2).sqrt()
         self._sigma = sigma.repeat_interleave(2, 1).unsqueeze(-1) * spread
 
@@ -367,6 +379,12 @@ class LandmarkProblem:
             cost = torch.where(better, trial_cost, cost)
             damping = torch.where(better, damping / 5, damping * 8).clamp(1e-9, 1e9)
         return theta
+
+
+def below_brows(shape: MorphableModel, vertices: Int64[Tensor, " point"]) -> Bool[Tensor, " point"]:
+    """Which vertices of the mean face are at most `ABOVE_EYES_MM` above its eyes."""
+    eyes = shape.mean_mm[shape.landmarks[EYES], 1].max()
+    return shape.mean_mm[vertices, 1] <= eyes + ABOVE_EYES_MM
 
 
 def projection_slope(camera: Camera, points_mm: Float[Tensor, "image point 3"]) -> Float[Tensor, "image point 2 3"]:

@@ -21,7 +21,12 @@ from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
 from ops.fit.dense_sight import DenseSight, see_densely
 from ops.fit.landmark_bias import LandmarkBias
-from ops.fit.landmark_problem import WITHOUT_BIAS, LandmarkStageConfig
+from ops.fit.landmark_problem import (
+    BESIDE_DENSE,
+    BESIDE_DENSE_WITH_BIAS,
+    WITHOUT_BIAS,
+    LandmarkStageConfig,
+)
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, draw_second_renders
 from ops.fit.views import View, make_views
@@ -81,7 +86,14 @@ class FitModels:
     @property
     def landmark_noise(self) -> LandmarkStageConfig:
         """How far the landmarks that are fitted to scatter."""
+        if self.dense is not None:
+            return BESIDE_DENSE_WITH_BIAS if self.bias is None else BESIDE_DENSE
         return LandmarkStageConfig() if self.bias is None else WITHOUT_BIAS
+
+    @property
+    def holds_identity(self) -> bool:
+        """Whether what points say of a shape is to be trusted: where dense ones or the landmarks' bias are known."""
+        return self.dense is not None or self.bias is not None
 
 
 class Held(NamedTuple):

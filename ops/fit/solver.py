@@ -83,7 +83,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
         else:
             parameters, finite = fit_stage_one(models, inputs, config)
             believed = inputs.landmarks_px
-            if models.bias is not None and config.weights.posterior:
+            if models.holds_identity and config.weights.posterior:
                 held = hold_identity(models, inputs, parameters, finite)
     objective = Objective(models, inputs._replace(landmarks_px=believed), config, held)
     ended = StageTwo(objective, parameters).run(~finite, watch)
