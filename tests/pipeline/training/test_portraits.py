@@ -1,11 +1,6 @@
 import numpy as np
-import pytest
-import torch
 
-from ops.errors import ConfigurationError
-from ops.face.dense_points import choose_dense_points
 from ops.faceworld.portraits.stream import PaintedLooks, PortraitSettings
-from ops.networks.dense_landmarks import DenseLandmarks, DenseNetwork, check_points
 from ops.weights.bundle import ModelBundle, load_shape, resolve_bundle
 from pipeline.training.portraits import MixedLooks, PortraitSource
 
@@ -26,12 +21,3 @@ def test_a_bundle_with_a_learned_texture_draws_its_people_with_it(embedded: Mode
     assert kinds == {first.texture.shape[-1], painted((1, 0)).texture.shape[-1]}
     portrait = next(PortraitSource(resolve_bundle("embedded-gan"), SETTINGS)().portraits(0, 1))
     assert portrait.image_rgb.std() > 10
-
-
-def test_a_network_of_another_shape_model_is_refused(embedded: ModelBundle) -> None:
-    shape = load_shape(embedded.shape)
-    dense = choose_dense_points(shape, 150)
-    check_points(DenseLandmarks(DenseNetwork(dense)), shape)
-    foreign = dense._replace(vertices=torch.cat((dense.vertices[:1] + 1, dense.vertices[1:])))
-    with pytest.raises(ConfigurationError, match="another shape model"):
-        check_points(DenseLandmarks(DenseNetwork(foreign)), shape)
