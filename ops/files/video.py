@@ -1,9 +1,10 @@
-"""Frames drawn uniformly from a video, found by counting decoded frames and never by seeking.
+"""Frames drawn from a video, found by counting decoded frames and never by seeking.
 
+Drawn frames are held as PNG, so that many large ones fit into memory; the others are forgotten at once.
 Seeking trusts the file's index, which on damaged files silently gives other frames than those asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jaxtyping import UInt8
 from ops.errors import UnreadableInputError
 from ops.files.avi import count_empty_frames
 from ops.files.hdr import is_hdr, sdr_image
-from ops.files.photo import MAX_SIDE_PX
+from ops.files.photo import MAX_SIDE_PX, decode_png, encode_png
 
 # Container formats outside this list are refused: a play list (HLS, ffconcat) would open other files.
 _CONTAINERS = (
@@ -27,7 +28,7 @@ _JPEG_START, _JPEG_CLIPS = b"\xff\xd8\xff", (".mjpg", ".mjpeg")
 class VideoFrame(NamedTuple):
     """One decoded frame, upright, with square pixels."""
 
-    image_rgb: UInt8[np.ndarray, "height width 3"]
+    image_png: bytes
     frame_index: int
     """The number of frames decoded before this one."""
     time_s: float | None
@@ -35,6 +36,11 @@ class VideoFrame(NamedTuple):
     width_px: int
     height_px: int
     """The upright size at full resolution."""
+
+    @property
+    def image_rgb(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The pixels, at most `MAX_SIDE_PX` a side."""
+        return decode_png(self.image_png)
 
 
 class VideoSample(NamedTuple):
@@ -132,16 +138,20 @@ def sample_video(path: Path, count: int) -> VideoSample:
         raise UnreadableInputError(f"no frame can be decoded: {first.damage or 'the clip is empty'}")
     indices = uniform_indices(total, count)
     if any(index not in drawn for index in indices):
-        drawn = {
-            index: _upright(frame, index, first.pixel_aspect)
-            for index, frame in enumerate(_Decoding(path).frames())
-            if index in indices
-        }
+        drawn = {frame.frame_index: frame for frame in read_frames(path, indices)}
     frames = tuple(drawn[index] for index in indices if index in drawn)
     declared = first.declared_count
     if declared is not None and total < declared and not first.damage and _all_frames_are_there(first):
         declared = total
     return VideoSample(frames, total, declared, first.damage)
+
+
+def read_frames(path: Path, indices: Collection[int]) -> Iterator[VideoFrame]:
+    """The frames of these indices, ascending; those that do not decode are left out."""
+    clip = _Decoding(path)
+    for index, frame in enumerate(clip.frames()):
+        if index in indices:
+            yield _upright(frame, index, clip.pixel_aspect)
 
 
 def _all_frames_are_there(clip: _Decoding) -> bool:
@@ -161,7 +171,7 @@ def _upright(frame: Any, index: int, pixel_aspect: float) -> VideoFrame:
         image = frame.to_ndarray(format="rgb24", width=reduced[0], height=reduced[1], interpolation="BICUBIC")
     image, swapped = _displayed(image, frame)
     size = (frame.height, width) if swapped else (width, frame.height)
-    return VideoFrame(np.ascontiguousarray(image), index, frame.time, *size)
+    return VideoFrame(encode_png(np.ascontiguousarray(image)), index, frame.time, *size)
 
 
 def _displayed(

@@ -4,7 +4,7 @@ Works on columns, not on objects: ten million images of a million persons are pl
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ PLANNED_IDENTITIES = pa.schema(
 """The persons of a plan, in the order of their items; `images` counts those that are used, sampled frames included."""
 
 
+FrameChoice = Literal["uniform", "best"]
 SHARD_SIZE = 16
 """Images of a shard where nothing else is said."""
 
@@ -41,7 +42,10 @@ class PlanConfig:
     """Images (sampled frames included) of a shard; a person is never divided, so a shard may have more.
     Default: as many as a GPU fits together, 16 on the CPU."""
     frames: int = 5
-    """Frames drawn uniformly from every clip."""
+    """Frames of every clip that are used."""
+    frame_choice: FrameChoice = "uniform"
+    """Which ones. uniform: the middle frames of equal parts of the clip. best: six times as many are looked at; sharp
+    ones with open eyes and a closed mouth that differ in yaw and time are chosen."""
     max_images: int = 64
     """Images of one person that are used; the rest are rejected as surplus."""
     limit: int | None = None
@@ -53,6 +57,10 @@ class PlanConfig:
             raise ConfigurationError(
                 "expected shard_size, frames, max_images and limit of at least 1, got "
                 f"{self.shard_size}, {self.frames}, {self.max_images} and {self.limit}"
+            )
+        if self.frame_choice not in get_args(FrameChoice):
+            raise ConfigurationError(
+                f"expected a frame_choice out of {', '.join(get_args(FrameChoice))}, got {self.frame_choice!r}"
             )
 
 

@@ -133,6 +133,7 @@ class ReconstructConfig:
         """The settings that decide what is computed; the input and how it is divided are no part of them."""
         return {
             "frames": self.plan.frames,
+            "frame_choice": self.plan.frame_choice,
             "max_images": self.plan.max_images,
             "detection": dataclasses.asdict(self.detection),
             "fit": dataclasses.asdict(self.fit),

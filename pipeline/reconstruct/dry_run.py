@@ -2,14 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute
 
 from ops.weights.bundle import ModelBundle
+from pipeline.input.listing import Listing
+from pipeline.input.planner import PlanConfig
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.reconstruct.grouping import assigned_people
 from pipeline.reconstruct.reconstruction import check_folders, check_run, describe_plan, plan_new
 from pipeline.run.plans import read_plans
 from pipeline.run.shards import ShardStore, ShardSummary
+from pipeline.stages.frames import LOOKED_AT
 
+pc: Any = pyarrow.compute
 _LARGEST = 5
 """Persons named."""
 
@@ -28,6 +35,8 @@ class Forecast:
     committed: int
     """Shards that are there."""
     device: str
+    clips: str
+    """A line about which frames of clips are used; empty where there are no clips."""
     seconds_an_image: float | None
     """Measured in this output's shards; None where there are none."""
     largest: Sequence[tuple[str, int]]
@@ -42,6 +51,8 @@ class Forecast:
             f"to do: {self.items} files ({self.images} images and frames) of {self.identities} identities in "
             f"{self.shards} shards; {self.committed} shards are there",
         ]
+        if self.clips:
+            lines.append(self.clips)
         if self.seconds_an_image is None:
             lines.append("time: unknown, as no shard of this output has been made yet")
         else:
@@ -81,9 +92,21 @@ def forecast(config: ReconstructConfig, bundle: ModelBundle) -> Forecast:
         images=images + plan.image_count,
         committed=len(committed),
         device=device,
+        clips=_clips(config.plan, listing),
         seconds_an_image=pace,
         largest=listing.largest_persons(_LARGEST),
     )
+
+
+def _clips(plan: PlanConfig, listing: Listing) -> str:
+    count = pc.sum(pc.equal(listing.items.column("kind"), "video")).as_py() or 0
+    if not count:
+        return ""
+    drawn = {
+        "uniform": "drawn uniformly",
+        "best": f"the best of {LOOKED_AT * plan.frames} that are looked at",
+    }[plan.frame_choice]
+    return f"clips: {count}, of each {plan.frames} frames, {drawn}"
 
 
 def _pace(shards: Iterable[ShardSummary]) -> tuple[str, float | None]:

@@ -19,13 +19,16 @@ from pipeline.tables.schema import ModelSizes
 def face_stages(config: ReconstructConfig, bundle: ModelBundle) -> tuple[Stage, ...]:
     """From planned items to the faces in them."""
     return (
-        ReadFrames(frames=config.plan.frames, clip_timeout_s=config.clip_timeout_s),
+        ReadFrames(
+            frames=config.plan.frames, frame_choice=config.plan.frame_choice, clip_timeout_s=config.clip_timeout_s
+        ),
         DetectFaces(
             detector=bundle.detector,
             landmarks=bundle.landmarks,
             recognition=bundle.recognition,
             config=config.detection,
             same_person=bundle.people and bundle.people.same_person,
+            best_frames=config.plan.frames if config.plan.frame_choice == "best" else None,
         ),
     )
 

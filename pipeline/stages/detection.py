@@ -1,12 +1,15 @@
 """Images to faces: one box and 68 landmarks per row, in pixels of the upright image at full resolution."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 
 from ops.files.photo import MAX_PIXELS, decode_photo
+from ops.files.video import uniform_indices
 from ops.reconstruction.detection import (
     Candidate,
     DetectionConfig,
@@ -15,12 +18,16 @@ from ops.reconstruction.detection import (
     choose_candidates,
     search_faces,
 )
+from ops.reconstruction.frame_choice import choose_frames, frame_scores, view_of
 from ops.reconstruction.strangers import find_strangers, stranger_text
 from ops.weights.bundle import load_detector, load_landmarks, load_recognition
 from ops.weights.models import ModelRef
 from pipeline.stages.stage import naming
 from pipeline.tables.progress import report_progress
 from pipeline.tables.schema import DECODED, DETECTED, Frame, Reason, Status, frames_from_table, table_from_frames
+
+_LookedAt = tuple[Frame, Candidate | None]
+"""A row and the face that is taken for its person's, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,8 @@ class DetectFaces:
     config: DetectionConfig
     same_person: float | None = None
     """Faces with a lower cosine to the rest of their person's are rejected; None for none."""
+    best_frames: int | None = None
+    """As many of a clip's frames are chosen as `ops.reconstruction.frame_choice` says; None where they come chosen."""
 
     @property
     def inputs(self) -> pa.Schema:
@@ -57,20 +66,45 @@ class DetectFaces:
     def __call__(self, loaded: DetectionNetworks, table: pa.Table) -> pa.Table:
         """Detect in every image of a block, then choose among several faces; spare frames replace unusable ones."""
         rows = frames_from_table(table)
+        looked_at = self._uniform(loaded, rows) if self.best_frames is None else self._best(loaded, rows)
+        return table_from_frames((row for row, _ in looked_at), DETECTED)
+
+    def _uniform(self, loaded: DetectionNetworks, rows: list[Frame]) -> list[_LookedAt]:
+        """What is found in all rows but spares that are not needed."""
         candidates: list[Sequence[Candidate]] = [()] * len(rows)
         waiting = [position for position, row in enumerate(rows) if row.spare == 0]
         used: list[int] = []
-        found: dict[int, Frame] = {}
+        found: dict[int, _LookedAt] = {}
         while waiting:
-            for position in waiting:
-                with naming(self, rows[position].image_id):
-                    rows[position], candidates[position] = self._look(loaded, rows[position])
-                report_progress(rows[position].shard, "detect", (position + 1) / len(rows))
+            for position, seen in zip(waiting, self._look_at(loaded, rows, waiting), strict=True):
+                rows[position], candidates[position] = seen
             used = sorted((*used, *waiting))
-            chosen = self._choose(loaded, [rows[p] for p in used], [candidates[p] for p in used])
-            found = dict(zip(used, chosen, strict=True))
+            chosen = _choose(loaded, [rows[p] for p in used], [candidates[p] for p in used])
+            found = dict(zip(used, self._without_strangers(loaded, chosen, _identity_id), strict=True))
             waiting = _next_spares(rows, found)
-        return table_from_frames((found[position] for position in used), DETECTED)
+        return [found[position] for position in used]
+
+    def _best(self, loaded: DetectionNetworks, rows: list[Frame]) -> list[_LookedAt]:
+        """What is found in photos and in the best frames of every clip.
+
+        Who a clip shows, all its frames say that are looked at; whom a person's files show, the chosen ones.
+        """
+        assert self.best_frames is not None
+        seen = self._look_at(loaded, rows, range(len(rows)))
+        chosen = _choose(loaded, [row for row, _ in seen], [faces for _, faces in seen])
+        within = self._without_strangers(loaded, chosen, _item_id)
+        return self._without_strangers(loaded, _best_frames(within, self.best_frames), _identity_id)
+
+    def _look_at(
+        self, loaded: DetectionNetworks, rows: Sequence[Frame], positions: Iterable[int]
+    ) -> list[tuple[Frame, Sequence[Candidate]]]:
+        """What some of the rows show."""
+        seen: list[tuple[Frame, Sequence[Candidate]]] = []
+        for position in positions:
+            with naming(self, rows[position].image_id):
+                seen.append(self._look(loaded, rows[position]))
+            report_progress(rows[position].shard, "detect", (position + 1) / len(rows))
+        return seen
 
     def _look(self, loaded: DetectionNetworks, row: Frame) -> tuple[Frame, Sequence[Candidate]]:
         """The usable faces of a row, most prominent first; the row says why where there are none."""
@@ -85,25 +119,19 @@ class DetectFaces:
             return replace(row, status=Status.REJECTED, reason=reason, message=found.message), ()
         return row, found
 
-    def _choose(
-        self, loaded: DetectionNetworks, rows: Sequence[Frame], candidates: Sequence[Sequence[Candidate]]
-    ) -> list[Frame]:
-        """The rows with their faces; those whose face is a stranger to the person's others are rejected."""
-        people = [row.identity_id for row in rows]
-        chosen = choose_candidates(loaded, people, candidates)
-        faces = [found[choice.face] if found else None for found, choice in zip(candidates, chosen, strict=True)]
-        crops = [face and face.crop for face in faces]
-        strange: Sequence[float | None] = [None] * len(rows)
-        if self.same_person is not None:
-            strange = find_strangers(loaded.recognition, people, crops, self.same_person)
-        result: list[Frame] = []
-        for row, face, choice, similarity in zip(rows, faces, chosen, strange, strict=True):
-            if face is None:
-                result.append(row)
-                continue
-            shown = _with_face(row, face, choice.remark)
-            result.append(shown if similarity is None else self._stranger(shown, similarity))
-        return result
+    def _without_strangers(
+        self, loaded: DetectionNetworks, looked_at: Sequence[_LookedAt], group: Callable[[Frame], str]
+    ) -> list[_LookedAt]:
+        """The same; usable rows whose face is a stranger to the others of their group are rejected."""
+        if self.same_person is None:
+            return list(looked_at)
+        groups = [group(row) for row, _ in looked_at]
+        crops = [face.crop if face and row.ok else None for row, face in looked_at]
+        strange = find_strangers(loaded.recognition, groups, crops, self.same_person)
+        return [
+            (row if similarity is None else self._stranger(row, similarity), face)
+            for (row, face), similarity in zip(looked_at, strange, strict=True)
+        ]
 
     def _stranger(self, row: Frame, similarity: float) -> Frame:
         assert self.same_person is not None
@@ -111,15 +139,61 @@ class DetectFaces:
         return replace(row, status=Status.REJECTED, reason=Reason.OTHER_PERSON, message=message)
 
 
-def _next_spares(rows: Sequence[Frame], found: Mapping[int, Frame]) -> list[int]:
+def _choose(
+    loaded: DetectionNetworks, rows: Sequence[Frame], candidates: Sequence[Sequence[Candidate]]
+) -> list[_LookedAt]:
+    """The rows and their faces."""
+    chosen = choose_candidates(loaded, [row.identity_id for row in rows], candidates)
+    return [
+        (_with_face(row, found[choice.face], choice.remark), found[choice.face]) if found else (row, None)
+        for row, found, choice in zip(rows, candidates, chosen, strict=True)
+    ]
+
+
+def _best_frames(looked_at: Sequence[_LookedAt], count: int) -> list[_LookedAt]:
+    """Photos, and of every clip the best frames."""
+    clips: defaultdict[str, list[_LookedAt]] = defaultdict(list)
+    for row, face in looked_at:
+        clips[row.item_id].append((row, face))
+    return [
+        kept
+        for frames in clips.values()
+        for kept in (frames if frames[0][0].frame_index is None else _best_of_clip(frames, count))
+    ]
+
+
+def _best_of_clip(frames: Sequence[_LookedAt], count: int) -> list[_LookedAt]:
+    """Where fewer frames are usable than wanted, some of the others take their places, to say why."""
+    usable = [(row, face, row.frame_index or 0) for row, face in frames if face and row.ok]
+    others = [pair for pair in frames if not pair[0].ok]
+    views = [view_of(face) for _, face, _ in usable]
+    scores = frame_scores(views)
+    times = np.array([index for _, _, index in usable]) / max(1, *(row.frame_index or 0 for row, _ in frames))
+    chosen = choose_frames(scores, np.array([view.yaw_deg for view in views]), times, count)
+    kept: list[_LookedAt] = [
+        (replace(usable[place][0], frame_score=float(scores[place])), usable[place][1]) for place in chosen
+    ]
+    kept += [others[place] for place in uniform_indices(len(others), max(count - len(kept), 0))]
+    return sorted(kept, key=lambda pair: pair[0].frame_index or 0)
+
+
+def _next_spares(rows: Sequence[Frame], found: Mapping[int, _LookedAt]) -> list[int]:
     """The best spare frame, not looked at yet, of every part of a clip in which no frame is usable so far."""
-    usable = {(row.item_id, row.part) for row in found.values() if row.ok}
+    usable = {(row.item_id, row.part) for row, _ in found.values() if row.ok}
     spares: dict[tuple[str, int | None], int] = {}
     for position in sorted(range(len(rows)), key=lambda position: rows[position].spare):
         part = (rows[position].item_id, rows[position].part)
         if position not in found and part not in usable:
             spares.setdefault(part, position)
     return sorted(spares.values())
+
+
+def _identity_id(row: Frame) -> str:
+    return row.identity_id
+
+
+def _item_id(row: Frame) -> str:
+    return row.item_id
 
 
 def _with_face(row: Frame, face: Candidate, remark: str) -> Frame:

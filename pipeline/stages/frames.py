@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow as pa
 
 from ops.errors import UnreadableInputError, UnsupportedInputError
-from ops.files.photo import decode_photo, encode_jpeg, encode_png
+from ops.files.photo import decode_photo, encode_jpeg
 from ops.files.video import VideoSample, sample_video, uniform_indices
 from pipeline.input.locations import local_file, read_location
+from pipeline.input.planner import FrameChoice
 from pipeline.stages.child_process import ChildCrashError, ChildProcess, ChildTimeoutError
 from pipeline.stages.stage import naming
 from pipeline.tables.schema import ALIGNED, DECODED, ITEMS, Frame, Reason, Status, table_from_frames
@@ -18,15 +19,23 @@ MIN_SIDE_PX = 32
 """An image with a shorter side cannot hold a usable face."""
 CHOICES = 3
 """Frames drawn from every part of a clip; the middle one is used, another where that one shows no usable face."""
+LOOKED_AT = 6
+"""Frames that are looked at for every one that is used, where the best are chosen."""
 MAX_ENCODED_BYTES = 16_000_000
 """A photo file larger than this travels re-encoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFrames:
-    """Gives one row per photo, and `frames` rows per clip and spares for them; what cannot be read is a row too."""
+    """Gives one row per photo, and for each clip its frames and others in reserve; what cannot be read is a row too.
+
+    Where frames are chosen uniformly, those in reserve are spares of their part of the clip; where the best are chosen,
+    `LOOKED_AT` times as many as are used are drawn, among which detection chooses.
+    """
 
     frames: int = 5
+    """Frames of a clip that are used."""
+    frame_choice: FrameChoice = "uniform"
     clip_timeout_s: float = 600.0
     """Seconds a clip may take to decode."""
 
@@ -61,8 +70,9 @@ class ReadFrames:
             if item["kind"] == "image":
                 return [_photo_frame(blank, read_location(item["location"]))]
             with local_file(item["location"]) as path:
-                sample = decoder.call(sample_video, self.clip_timeout_s, path, CHOICES * self.frames)
-                return list(_video_frames(blank, sample, self.frames))
+                drawn = self.frames * (LOOKED_AT if self.frame_choice == "best" else CHOICES)
+                sample = decoder.call(sample_video, self.clip_timeout_s, path, drawn)
+                return list(self._video_frames(blank, sample))
         except UnsupportedInputError as error:
             return [replace(blank, status=Status.REJECTED, reason=Reason.TOO_LARGE, message=str(error))]
         except UnreadableInputError as error:
@@ -72,6 +82,32 @@ class ReadFrames:
         except ChildCrashError as error:
             message = f"decoding it ended the process: {error}"
             return [replace(blank, status=Status.FAILED, reason=Reason.WORKER_CRASH, message=message)]
+
+    def _video_frames(self, blank: Frame, sample: VideoSample) -> Iterator[Frame]:
+        reason, message = Reason.NONE, ""
+        if sample.truncated:
+            declared = "an unknown number of" if sample.declared_count is None else str(sample.declared_count)
+            reason = Reason.TRUNCATED_VIDEO
+            message = f"{sample.decoded_count} frames decoded of {declared} declared"
+            message += f" ({sample.damage})" if sample.damage else ""
+        places: Sequence[tuple[int | None, int]] = [(None, 0)] * len(sample.frames)
+        if self.frame_choice == "uniform":
+            used = uniform_indices(sample.decoded_count, self.frames)
+            places = _places([frame.frame_index for frame in sample.frames], used)
+        for frame, (part, spare) in zip(sample.frames, places, strict=True):
+            row = replace(
+                blank,
+                image_id=f"{blank.item_id}-f{frame.frame_index:06d}",
+                frame_index=frame.frame_index,
+                time_s=frame.time_s,
+                width_px=frame.width_px,
+                height_px=frame.height_px,
+                reason=reason,
+                message=message,
+                part=part,
+                spare=spare,
+            )
+            yield _too_small(row) or replace(row, image=frame.image_png)
 
 
 def blank_frame(item: dict[str, Any]) -> Frame:
@@ -100,30 +136,6 @@ def _photo_frame(blank: Frame, data: bytes) -> Frame:
         return rejected
     as_it_came = len(data) <= MAX_ENCODED_BYTES
     return replace(sized, image=data if as_it_came else encode_jpeg(photo.image_rgb))
-
-
-def _video_frames(blank: Frame, sample: VideoSample, frames: int) -> Iterator[Frame]:
-    reason, message = Reason.NONE, ""
-    if sample.truncated:
-        declared = "an unknown number of" if sample.declared_count is None else str(sample.declared_count)
-        reason = Reason.TRUNCATED_VIDEO
-        message = f"{sample.decoded_count} frames decoded of {declared} declared"
-        message += f" ({sample.damage})" if sample.damage else ""
-    places = _places([frame.frame_index for frame in sample.frames], uniform_indices(sample.decoded_count, frames))
-    for frame, (part, spare) in zip(sample.frames, places, strict=True):
-        row = replace(
-            blank,
-            image_id=f"{blank.item_id}-f{frame.frame_index:06d}",
-            frame_index=frame.frame_index,
-            time_s=frame.time_s,
-            width_px=frame.width_px,
-            height_px=frame.height_px,
-            reason=reason,
-            message=message,
-            part=part,
-            spare=spare,
-        )
-        yield _too_small(row) or replace(row, image=encode_png(frame.image_rgb))
 
 
 def _places(drawn: Sequence[int], used: Sequence[int]) -> list[tuple[int, int]]:

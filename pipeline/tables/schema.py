@@ -95,6 +95,7 @@ _FACE = [
     ("box_xyxy_px", _vector(4)),
     ("detection_score", pa.float32()),
     ("landmarks_px", _vector(136)),
+    ("frame_score", pa.float32()),
 ]
 _CROP = [
     ("crop_from_image", pa.list_(pa.float64(), 6)),
@@ -106,7 +107,8 @@ _CARRIED = [("shard", pa.int32()), ("item_id", pa.string()), ("stem", pa.string(
 
 DECODED = pa.schema([*_SOURCE, *_CARRIED, ("image", pa.large_binary()), ("part", pa.int32()), ("spare", pa.int32())])
 """Images and sampled frames, encoded as they came or as PNG. Of the frames of a clip, those with the same `part` stand
-in for one another: `spare` 0 is used, 1 and so on replace it where it shows no usable face."""
+in for one another: `spare` 0 is used, 1 and so on replace it where it shows no usable face. Those without a `part` are
+all looked at, and some of them chosen."""
 DETECTED = pa.schema([*_SOURCE, *_FACE, *_CARRIED, ("image", pa.large_binary())])
 ALIGNED = pa.schema(
     [*_SOURCE, *_FACE, *_CROP, *_CARRIED, ("crop_png", pa.large_binary()), ("texture_crop_png", pa.large_binary())]
@@ -228,6 +230,8 @@ class Frame:
     box_xyxy_px: Sequence[float] | None = None
     detection_score: float | None = None
     landmarks_px: Sequence[float] | None = None
+    frame_score: float | None = None
+    """Where the best frames of a clip are chosen: how well this one shows the face, in [0, 1]."""
     crop_from_image: Sequence[float] | None = None
     landmark_shift: float | None = None
     quality: float | None = None

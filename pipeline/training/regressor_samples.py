@@ -20,7 +20,7 @@ import torch
 
 from ops.errors import ConfigurationError, InputError
 from ops.files.photo import decode_photo, decode_png
-from ops.files.video import sample_video
+from ops.files.video import read_frames
 from ops.fit.parameters import LIGHT_UNITS
 from ops.reconstruction.detection import DetectionConfig
 from ops.reconstruction.fitting import seed_of
@@ -278,5 +278,9 @@ def _images(uri: str, frames: Sequence[int | None]) -> dict[int | None, tuple[np
     if frames[0] is None:
         photo = decode_photo(read_location(uri))
         return {None: (photo.image_rgb, photo.scale)}
+    images: dict[int | None, tuple[np.ndarray, float]] = {}
     with local_file(uri) as path:
-        return {frame.frame_index: (frame.image_rgb, 1.0) for frame in sample_video(path, len(frames)).frames}
+        for frame in read_frames(path, [index for index in frames if index is not None]):
+            image = frame.image_rgb
+            images[frame.frame_index] = image, frame.width_px / image.shape[1]
+    return images

@@ -193,7 +193,12 @@ class UnwrapPeople:
         items = items.filter(pc.is_in(items.column("identity_id"), value_set=wanted))
         if not items.num_rows:
             return {}
-        read = ReadFrames(frames=configuration["plan"]["frames"], clip_timeout_s=configuration["clip_timeout_s"])
+        plan = configuration["plan"]
+        read = ReadFrames(
+            frames=plan["frames"],
+            frame_choice=plan.get("frame_choice", "uniform"),
+            clip_timeout_s=configuration["clip_timeout_s"],
+        )
         decoded = [frame for frame in frames_from_table(read(loaded.decoder, items)) if frame.image_id in fitted]
         found = [_with_face(frame, fitted[frame.image_id]) for frame in decoded if frame.ok]
         align = AlignFaces(side_px=configuration["fit"]["render_px"])

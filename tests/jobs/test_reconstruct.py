@@ -118,6 +118,11 @@ def test_a_dry_run_says_what_would_be_done(tmp_path: Path, photos: Path, capsys:
     assert re.search(r"the persons with the most files: a-\w+ \(1\), b-\w+ \(1\)\n", said)
     assert "to do: 2 files (2 images and frames) of 2 identities in 2 shards; 0 shards are there" in said
     assert "time: unknown" in said
+    assert "clips" not in said
+    (photos / "c.mp4").write_bytes(b"")
+    assert main([*options, "--dry-run", "--frames", "4", "--frame-choice", "best"]) == 0
+    assert "clips: 1, of each 4 frames, the best of 24 that are looked at" in capsys.readouterr().out
+    (photos / "c.mp4").unlink()
     assert main([*options, "--dry-run", "--since", "2020-01-01"]) == 0
     assert "to do: 1 files (1 images and frames) of 1 identities in 1 shards" in capsys.readouterr().out
     assert not output.exists()

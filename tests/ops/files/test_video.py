@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ops.errors import UnreadableInputError
-from ops.files.video import sample_video, uniform_indices
+from ops.files.video import read_frames, sample_video, uniform_indices
 
 FRAMES = 60
 STEP = 4
@@ -90,6 +90,12 @@ def test_times_follow_the_rate(tmp_path: Path) -> None:
 def test_a_short_clip_gives_every_frame(tmp_path: Path) -> None:
     sample = sample_video(write_clip(tmp_path / "a.mp4"), 100)
     assert [frame.frame_index for frame in sample.frames] == list(range(FRAMES))
+
+
+def test_frames_are_read_by_their_indices(tmp_path: Path) -> None:
+    frames = list(read_frames(write_clip(tmp_path / "a.mp4"), (40, 3, 7000)))
+    assert [frame.frame_index for frame in frames] == [3, 40]
+    assert [level(frame.image_rgb) for frame in frames] == pytest.approx([3, 40], abs=1)
 
 
 def test_a_truncated_clip_gives_what_decodes_and_says_so(tmp_path: Path) -> None:

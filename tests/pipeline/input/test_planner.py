@@ -137,3 +137,9 @@ def test_since_looks_at_what_is_new(people: list[Item]) -> None:
 def test_settings_without_sense_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="at least 1"):
         PlanConfig(**settings)
+
+
+def test_an_unknown_choice_of_frames_is_refused() -> None:
+    choice: Any = "worst"
+    with pytest.raises(ConfigurationError, match="frame_choice out of uniform, best, got 'worst'"):
+        PlanConfig(frame_choice=choice)

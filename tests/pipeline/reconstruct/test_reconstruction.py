@@ -64,6 +64,8 @@ def test_a_run_is_recorded_and_repeated_for_nothing(
     assert (again.frames, again.new_frames_ok, again.complete) == ({"ok": 4}, 0, True)
     with pytest.raises(FingerprintMismatchError, match=r"configuration\.frames: 5 before, 3 now"):
         reconstruct(config(album, tmp_path / "out", plan=PlanConfig(frames=3)), embedded)
+    with pytest.raises(FingerprintMismatchError, match=r'configuration\.frame_choice: "uniform" before, "best" now'):
+        reconstruct(config(album, tmp_path / "out", plan=PlanConfig(frame_choice="best")), embedded)
 
 
 def test_pools_that_do_not_fit_are_refused(local_ray: Any, embedded: ModelBundle, album: Path, tmp_path: Path) -> None:

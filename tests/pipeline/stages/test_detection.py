@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ops.errors import ConfigurationError
 from ops.reconstruction.detection import DetectionConfig, DetectionNetworks
 from ops.weights.bundle import ModelBundle
-from pipeline.input.planner import PlanConfig, block_of, plan_shards
+from pipeline.input.planner import FrameChoice, PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
 from pipeline.stages.detection import DetectFaces
 from pipeline.stages.frames import ReadFrames
@@ -150,7 +150,9 @@ def test_settings_without_sense_are_refused(settings: dict[str, float]) -> None:
         DetectionConfig(**settings)
 
 
-def detect_embedded(embedded: ModelBundle, path: Path, *, frames: int = 5) -> list[Frame]:
+def detect_embedded(
+    embedded: ModelBundle, path: Path, *, frames: int = 5, frame_choice: FrameChoice = "uniform"
+) -> list[Frame]:
     """The rows of an input, by the bundle's own networks and threshold."""
     detecting = DetectFaces(
         detector=embedded.detector,
@@ -158,9 +160,10 @@ def detect_embedded(embedded: ModelBundle, path: Path, *, frames: int = 5) -> li
         recognition=embedded.recognition,
         config=DetectionConfig(),
         same_person=embedded.people and embedded.people.same_person,
+        best_frames=frames if frame_choice == "best" else None,
     )
     block = block_of(plan_shards(list_input(path).items, PlanConfig(shard_size=100, frames=frames)).rows())
-    reading = ReadFrames(frames=frames)
+    reading = ReadFrames(frames=frames, frame_choice=frame_choice)
     images = run_stage(reading, reading.load(), block)
     return frames_from_table(run_stage(detecting, detecting.load(), images))
 
@@ -168,6 +171,15 @@ def detect_embedded(embedded: ModelBundle, path: Path, *, frames: int = 5) -> li
 def picture(path: Path) -> Image.Image:
     with Image.open(path) as photo:
         return photo.convert("RGB")
+
+
+def write_clip(path: Path, images: list[np.ndarray]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=15)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 240, 240, "yuv420p", 4_000_000
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
 
 
 def eyes_deg(row: Frame) -> float:
@@ -208,14 +220,9 @@ def test_unusable_frames_of_a_clip_with_cuts_are_replaced_by_the_next_usable_one
     # 45 frames in three parts: the middle of the second is black, the middle of the third shows somebody else.
     person = np.asarray(picture(album / "person_00" / "photo_0.jpg"))
     other = np.asarray(picture(album / "person_01" / "photo_0.jpg"))
-    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=15)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 240, 240, "yuv420p", 4_000_000
-        for index in range(45):
-            dark = (person * 0.05).astype(np.uint8)
-            image = dark if 21 <= index <= 23 else other if 36 <= index <= 38 else person
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
-        container.mux(stream.encode())
+    dark = (person * 0.05).astype(np.uint8)
+    shown = [dark if 21 <= index <= 23 else other if 36 <= index <= 38 else person for index in range(45)]
+    write_clip(tmp_path / "clip.mp4", shown)
     rows = detect_embedded(embedded, tmp_path, frames=3)
     verdicts = {row.frame_index: (row.status, row.reason) for row in rows}
     assert verdicts == {
@@ -230,6 +237,34 @@ def test_unusable_frames_of_a_clip_with_cuts_are_replaced_by_the_next_usable_one
     assert said[37].startswith("similarity ")
     assert float(said[37].split()[1]) < 0.45
     assert (said[17], said[32]) == ("", "")
+
+
+def test_the_best_frames_of_a_clip_are_sharp_and_show_its_person(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    first, second = (picture(album / "person_00" / f"photo_{number}.jpg") for number in (0, 1))
+    blurred = first.filter(ImageFilter.GaussianBlur(2))
+    other, nobody = picture(album / "person_01" / "photo_0.jpg"), Image.new("RGB", first.size, (90, 120, 90))
+    shown = [blurred] * 6 + [first, blurred, nobody] + [blurred] * 3 + [other] * 3 + [second, blurred, first]
+    write_clip(tmp_path / "clip.mp4", [np.asarray(image) for image in shown])
+    rows = detect_embedded(embedded, tmp_path, frames=3, frame_choice="best")
+    assert [(row.frame_index, row.status) for row in rows] == [(6, "ok"), (15, "ok"), (17, "ok")]
+    assert all(0 < (row.frame_score or 0) <= 1 for row in rows)
+
+
+def test_a_clip_with_one_usable_frame_says_of_others_why_they_are_none(
+    embedded: ModelBundle, album: Path, tmp_path: Path
+) -> None:
+    person, nobody = np.asarray(picture(album / "person_00" / "photo_0.jpg")), np.full((240, 240, 3), 110, np.uint8)
+    write_clip(tmp_path / "empty.mp4", [nobody] * 4)
+    write_clip(tmp_path / "one.mp4", [*[nobody] * 4, person, nobody])
+    write_clip(tmp_path / "short.mp4", [person])
+    rows = detect_embedded(embedded, tmp_path, frames=2, frame_choice="best")
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(Path(row.uri).stem, []).append(row.reason or row.status)
+        assert (row.frame_score is None) == (not row.ok)
+    assert found == {"empty": ["no_face"] * 2, "one": ["no_face", "ok"], "short": ["ok"]}
 
 
 def test_a_small_face_in_a_picture_of_twelve_megapixels_is_found(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ops.files.photo import decode_photo
+from ops.files.video import uniform_indices
 from pipeline.input.planner import PlanConfig, block_of, plan_shards
 from pipeline.input.sources import list_input
 from pipeline.stages.frames import ReadFrames
@@ -19,8 +20,9 @@ WritePhoto = Callable[..., Path]
 
 
 def read(items: pa.Table, frames: int = 5, **plan: Any) -> list[Frame]:
-    block = block_of(plan_shards(items, PlanConfig(shard_size=100, frames=frames, **plan)).rows())
-    stage = ReadFrames(frames=frames, clip_timeout_s=20)
+    config = PlanConfig(shard_size=100, frames=frames, **plan)
+    block = block_of(plan_shards(items, config).rows())
+    stage = ReadFrames(frames=frames, frame_choice=config.frame_choice, clip_timeout_s=20)
     with stage.load() as decoder:
         return frames_from_table(run_stage(stage, decoder, block))
 
@@ -52,6 +54,13 @@ def test_a_clip_gives_its_frames(tmp_path: Path, clip: Path) -> None:
     assert all({spares[first][1], spares[second][1]} == {1, 2} for first, second in ((1, 8), (31, 38)))
     greys = [decode_photo(row.image or b"").image_rgb.mean() / 6 for row in rows]
     assert greys == pytest.approx([5, 15, 25, 35], abs=1)
+
+
+def test_where_the_best_frames_are_chosen_six_times_as_many_are_looked_at(tmp_path: Path, clip: Path) -> None:
+    (tmp_path / "a.mp4").symlink_to(clip)
+    drawn = read(list_input(tmp_path).items, frames=4, frame_choice="best")
+    assert [row.frame_index for row in drawn] == list(uniform_indices(40, 24))
+    assert {(row.part, row.spare) for row in drawn} == {(None, 0)}
 
 
 def test_a_cut_clip_is_used_and_says_so(tmp_path: Path, clip: Path) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -109,6 +110,36 @@ def test_fitted_photos_become_samples_with_their_parameters(grown_run: Path, tmp
     np.testing.assert_allclose(np.load(part / "texture.npy")[0].mean((1, 2)), [0.5, 0.75, 0.5], atol=1e-3)
     landmarks = np.load(part / "landmarks.npy")[0]
     assert 0 < landmarks[17:].min() < landmarks[17:].max() < 1
+
+
+def test_fitted_frames_of_a_clip_become_samples_whichever_they_are(
+    tmp_path: Path, write_output: Callable[..., None]
+) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
+        for index in range(12):
+            image = np.full((320, 320, 3), 10 + 20 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        container.mux(stream.encode())
+
+    def frame(index: int, status: str = "ok") -> dict[str, Any]:
+        return {
+            "image_id": f"f{index}", "uri": str(path), "frame_index": index, "status": status, "reason": "",
+            "landmarks_px": LANDMARKS.reshape(-1).tolist(), "expression": [0.25, -0.5], "light": [100.0] * 9,
+            "person": {"identity": [1.0, 2.0, 3.0], "texture": [0.0] * LATENTS},
+        }  # fmt: skip
+
+    run = open_storage(tmp_path / "run")
+    frames = [frame(2), frame(3, "rejected"), frame(9)]
+    write_output(run, {"p": frames}, record={"models": resolve_bundle("embedded").description()})
+    stage = SampleFits(run=tmp_path / "run", folder=tmp_path / "samples", bundle=resolve_bundle("embedded"))
+    source = RunSource(open_run(tmp_path / "run"), TEXTURE)
+    run_stage(stage, source, pa.table({"shard": [0]}, schema=PENDING))
+    (part,) = (tmp_path / "samples").iterdir()
+    middle = np.load(part / "crops_rgba.npy")[:, CROP_PX // 2, CROP_PX // 2, :3].mean(-1)
+    np.testing.assert_allclose(middle, [10 + 20 * 2, 10 + 20 * 9], atol=3)
 
 
 def test_superseded_fits_do_not_become_samples(grown_run: Path, tmp_path: Path) -> None:
