@@ -2,9 +2,11 @@
 
     ganfit export --run OUT --output FOLDER
     ganfit export --run OUT --output FOLDER --pose photo --formats glb obj --blendshapes
+    ganfit export --run OUT --output FOLDER --pose clip --smooth-s 0.1
     ganfit export --run OUT --output FOLDER --layout now
 
-Exports current rows: one neutral mesh per person, or one per photo with its expression and camera; or the folders that
+Exports current rows: one neutral mesh per person, or one per photo with its expression and camera; one
+animated head per clip; or the folders that
 the evaluators of REALY, NoW and NeRSemble SVFR read. FOLDER/export.json says what each file is and what is missing.
 docs/report_and_export.md describes the files.
 
@@ -27,7 +29,19 @@ def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--run", required=True, help="the output of ganfit reconstruct: a path or a URI")
     add("--output", type=Path, required=True, help="a new or empty folder")
-    add("--pose", choices=get_args(Pose), default="neutral", help="neutral: one mesh per person; photo: one per photo")
+    add(
+        "--pose",
+        choices=get_args(Pose),
+        default="neutral",
+        help="neutral: one mesh per person. photo: one per photo. clip: one animated GLB per clip",
+    )
+    add(
+        "--smooth-s",
+        type=float,
+        default=0.0,
+        help="pose clip: smooth pose and expression over time; vibrations of a period of 2 pi times so many seconds "
+        "are halved, faster ones vanish",
+    )
     add("--formats", nargs="+", choices=get_args(Format), default=["glb"], help="glb, obj, ply")
     add("--blendshapes", action="store_true", help="the model's expression modes as morph targets of the GLB files")
     add("--layout", choices=get_args(ExportLayout), default="plain", help="folders and names of an evaluator")
@@ -38,7 +52,11 @@ def _declare(parser: CommandParser) -> None:
 def _run(options: Namespace) -> None:
     bundle = resolve_bundle(options.models, options.model_dir) if options.models else None
     config = ExportConfig(
-        pose=options.pose, formats=tuple(options.formats), blendshapes=options.blendshapes, layout=options.layout
+        pose=options.pose,
+        formats=tuple(options.formats),
+        blendshapes=options.blendshapes,
+        layout=options.layout,
+        smooth_s=options.smooth_s,
     )
     done = export_run(open_run(options.run, bundle), options.output, config)
     print(f"{done.files} files in {options.output}; {done.missing} without a mesh, see {options.output / INDEX_FILE}")

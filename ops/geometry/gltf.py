@@ -1,4 +1,4 @@
-"""Binary glTF 2.0 with what other programs want of a face: texture, morph targets, and the camera of a photo.
+"""Binary glTF 2.0 with what other programs want of a face: texture, morph targets, motion, and the camera of a photo.
 
 Lengths are in metres, axes as in `ops.geometry.camera` (glTF's own: y up, the face looks along z). Vertices are the
 model's in order, those on texture seams are repeated after them.
@@ -66,6 +66,17 @@ class MorphTargets(NamedTuple):
     """Said of the mesh: what the weights mean."""
 
 
+class Motion(NamedTuple):
+    """How the mesh's node moves, and the weights of its morph targets; linear between the times."""
+
+    times_s: Float[np.ndarray, " time"]
+    """Ascending, >= 0, no two the same in single precision."""
+    rotations_xyzw: Float[np.ndarray, "time 4"]
+    """Unit quaternions."""
+    translations_mm: Float[np.ndarray, "time 3"]
+    weights: Float[np.ndarray, "time target"]
+
+
 class PerspectiveCamera(NamedTuple):
     """A camera as a node of the scene; glTF's looks along -z of the node, its principal point is the centre."""
 
@@ -81,15 +92,17 @@ def encode_glb(
     mesh: TexturedMesh,
     *,
     morphs: MorphTargets | None = None,
+    motion: Motion | None = None,
     camera: PerspectiveCamera | None = None,
     material: SkinMaterial = _SKIN,
     extras: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The mesh with its texture as PNG, and, where given, morph targets and a camera.
+    """The mesh with its texture as PNG, and, where given, morph targets, an animation and a camera.
 
     Args:
         mesh: in millimetres.
         morphs: of its vertices.
+        motion: of its node and of the targets.
         camera: a second node of the scene.
         material: how the surface mirrors light.
         extras: said of the mesh's node.
@@ -135,6 +148,8 @@ def encode_glb(
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],
         "images": [{"bufferView": texture, "mimeType": "image/png"}],
     }
+    if motion is not None:
+        _add_motion(content, buffer, motion)
     if camera is not None:
         _add_camera(content, camera)
     return buffer.file(content)
@@ -151,6 +166,24 @@ def vertex_normals(vertices: Float[np.ndarray, "vertex 3"], triangles: Any) -> F
     return np.where(length > 0, normals / np.where(length > 0, length, 1), (0.0, 0.0, 1.0))
 
 
+def _add_motion(content: dict[str, Any], buffer: "_Buffer", motion: Motion) -> None:
+    times = buffer.samples(motion.times_s[:, None], bounds=True)
+    values = {"rotation": motion.rotations_xyzw, "translation": motion.translations_mm * METRES_PER_MM}
+    content["nodes"][0] |= {path: frames[0].tolist() for path, frames in values.items()}
+    if motion.weights.shape[1]:
+        values["weights"] = motion.weights.reshape(-1, 1)
+    outputs = {path: buffer.samples(frames) for path, frames in values.items()}
+    content["animations"] = [
+        {
+            "name": "clip",
+            "samplers": [{"input": times, "output": output, "interpolation": "LINEAR"} for output in outputs.values()],
+            "channels": [
+                {"sampler": sampler, "target": {"node": 0, "path": path}} for sampler, path in enumerate(outputs)
+            ],
+        }
+    ]
+
+
 def _add_camera(content: dict[str, Any], camera: PerspectiveCamera) -> None:
     matrix = camera.world_from_camera.astype(np.float64).copy()
     matrix[:3, 3] *= METRES_PER_MM
@@ -165,9 +198,10 @@ def _add_camera(content: dict[str, Any], camera: PerspectiveCamera) -> None:
             },
         }
     ]
-    content["nodes"].append(
-        {"name": "photo", "camera": 0, "matrix": matrix.T.reshape(-1).tolist(), "extras": dict(camera.extras)}
-    )
+    node: dict[str, Any] = {"name": "photo", "camera": 0, "extras": dict(camera.extras)}
+    if not np.array_equal(matrix, np.eye(4)):
+        node["matrix"] = matrix.T.reshape(-1).tolist()
+    content["nodes"].append(node)
     content["scenes"][0]["nodes"].append(1)
 
 
@@ -189,13 +223,20 @@ class _Buffer:
         return len(self._views) - 1
 
     def vectors(self, values: np.ndarray, *, bounds: bool = False) -> int:
-        """Append two- or three-vectors; gives the index of their accessor."""
+        """Append two- or three-vectors of vertices; gives the index of their accessor."""
+        return self._floats(values, _ARRAY_BUFFER, bounds)
+
+    def samples(self, values: np.ndarray, *, bounds: bool = False) -> int:
+        """Append scalars [n, 1] or vectors of an animation; gives the index of their accessor."""
+        return self._floats(values, None, bounds)
+
+    def _floats(self, values: np.ndarray, target: int | None, bounds: bool) -> int:
         array = np.ascontiguousarray(values, "<f4")
         accessor: dict[str, Any] = {
-            "bufferView": self.view(array.tobytes(), _ARRAY_BUFFER),
+            "bufferView": self.view(array.tobytes(), target),
             "componentType": _FLOAT,
             "count": len(array),
-            "type": f"VEC{array.shape[1]}",
+            "type": "SCALAR" if array.shape[1] == 1 else f"VEC{array.shape[1]}",
         }
         if bounds:
             accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.face.morphable_model import MorphableModel
 from ops.geometry.camera import camera_from_vector
+from ops.geometry.gltf import MorphTargets
 from ops.geometry.mesh_io import TexturedMesh
 
 Coefficients = Sequence[float] | Float[np.ndarray, " _"]
@@ -26,6 +27,18 @@ def face_mesh(
         for array in (_vertices(shape, identity, expression), shape.triangles, shape.uv, shape.uv_triangles)
     )
     return TexturedMesh(vertices, triangles, uv, uv_triangles, texture_rgb)
+
+
+def expression_morphs(shape: MorphableModel, modes: Sequence[int], weights: Coefficients) -> MorphTargets:
+    """Some expression modes as morph targets of the neutral mesh, opened with their weights."""
+    kind = shape.metadata.expression_kind
+    unit = {"gaussian": "standard deviations", "blendshape": "weights, 0 to 1"}[kind]
+    return MorphTargets(
+        tuple(f"expression_{number:03d}" for number in modes),
+        shape.expression_basis_mm[list(modes)].cpu().numpy(),
+        tuple(float(weight) for weight in weights),
+        {"model": shape.metadata.name, "expression_kind": kind, "weights_unit": unit},
+    )
 
 
 def visible_landmarks(

@@ -170,9 +170,12 @@ class Run:
         Raises:
             ConfigurationError: the run has no such image, or could not reconstruct it.
         """
-        row = _reconstructed(self.frame(image_id), image_id)
-        matrix = np.array(row["crop_from_image"]).reshape(2, 3)
-        return PhotoCamera(np.array(row["camera"]), matrix, self.record["configuration"]["fit"]["render_px"])
+        return self.camera_of(_reconstructed(self.frame(image_id), image_id))
+
+    def camera_of(self, frame: Row) -> PhotoCamera:
+        """The camera of an image's row, which is that of a reconstructed one."""
+        matrix = np.array(frame["crop_from_image"]).reshape(2, 3)
+        return PhotoCamera(np.array(frame["camera"]), matrix, self.record["configuration"]["fit"]["render_px"])
 
     def project(self, image_id: str, points_mm: np.ndarray) -> np.ndarray:
         """Points of the model's frame, [point, 3] in millimetres, as pixels (x, y) of the upright input image.

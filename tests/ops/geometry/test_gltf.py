@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ops.geometry.gltf import MorphTargets, PerspectiveCamera, SkinMaterial, encode_glb, vertex_normals
+from ops.geometry.gltf import MorphTargets, Motion, PerspectiveCamera, SkinMaterial, encode_glb, vertex_normals
 from ops.geometry.mesh import read_mesh
 from ops.geometry.mesh_io import TexturedMesh
 from ops.render.shading import PhongMaterial
@@ -30,6 +30,12 @@ MORPHS = MorphTargets(
     (0.5, 0.0),
     {"weights_unit": "weights, 0 to 1"},
 )
+MOTION = Motion(
+    np.array([0.5, 1.25]),
+    np.array([[0, 0, 0, 1.0], [0, 0.6, 0, 0.8]]),
+    np.array([[0, 0, -500.0], [10, 20, -400]]),
+    np.array([[0.5, 0.0], [1.0, 0.25]]),
+)
 CAMERA = PerspectiveCamera(
     np.array([[1.0, 0, 0, 50], [0, 1, 0, 50], [0, 0, 1, 400], [0, 0, 0, 1]]), 200, 100, 300, {"image_id": "a"}
 )
@@ -45,7 +51,7 @@ def parts_of(glb: bytes) -> tuple[dict[str, Any], bytes]:
 
 def array_of(content: dict[str, Any], data: bytes, accessor: int) -> np.ndarray:
     entry = content["accessors"][accessor]
-    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[entry["type"]]
+    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[entry["type"]]
     kind = {5125: "<u4", 5126: "<f4"}[entry["componentType"]]
     start = content["bufferViews"][entry["bufferView"]]["byteOffset"]
     return np.frombuffer(data, kind, entry["count"] * width, start).reshape(-1, width)
@@ -88,6 +94,23 @@ def test_the_camera_has_its_field_of_view_and_place_in_metres() -> None:
     assert content["scenes"][0]["nodes"] == [0, 1]
 
 
+def test_the_node_and_the_weights_move_between_the_times() -> None:
+    content, data = parts_of(encode_glb(MESH, morphs=MORPHS, motion=MOTION))
+    (animation,) = content["animations"]
+    moved: dict[str, np.ndarray] = {}
+    for channel in animation["channels"]:
+        sampler = animation["samplers"][channel["sampler"]]
+        assert channel["target"]["node"] == 0
+        np.testing.assert_array_equal(array_of(content, data, sampler["input"])[:, 0], MOTION.times_s)
+        moved[channel["target"]["path"]] = array_of(content, data, sampler["output"])
+    np.testing.assert_allclose(moved["rotation"], MOTION.rotations_xyzw, atol=1e-7)
+    np.testing.assert_allclose(moved["translation"], [[0, 0, -0.5], [0.01, 0.02, -0.4]], atol=1e-7)
+    np.testing.assert_allclose(moved["weights"].reshape(2, 2), MOTION.weights)
+    assert content["nodes"][0]["translation"] == [0, 0, -0.5]
+    still, _ = parts_of(encode_glb(MESH, motion=MOTION._replace(weights=np.zeros((2, 0)))))
+    assert [each["target"]["path"] for each in still["animations"][0]["channels"]] == ["rotation", "translation"]
+
+
 def test_normals_stand_on_the_surface_and_point_out_of_it() -> None:
     normals = vertex_normals(np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [9, 9, 9]]), np.array([[0, 1, 2]]))
     np.testing.assert_array_equal(normals, [[0, 0, 1]] * 4)
@@ -96,7 +119,8 @@ def test_normals_stand_on_the_surface_and_point_out_of_it() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node and the package gltf-validator")
 def test_the_validator_of_khronos_finds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.glb"
-    path.write_bytes(encode_glb(MESH, morphs=MORPHS, camera=CAMERA, extras={"identity_id": "anna"}))
+    extras = {"identity_id": "anna"}
+    path.write_bytes(encode_glb(MESH, morphs=MORPHS, motion=MOTION, camera=CAMERA, extras=extras))
     script = (
         "let v; try { v = require('gltf-validator'); } catch { process.exit(7); }"
         f"v.validateBytes(new Uint8Array(require('fs').readFileSync({json.dumps(str(path))})))"
