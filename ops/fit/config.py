@@ -46,8 +46,8 @@ class LossWeights:
     expression: float = 0.0
     """Squared norm of the expression coefficients, on top of `shape`."""
     posterior: float = 0.0
-    """Squared Mahalanobis distance of the identity from stage one's posterior of the person; only where the landmarks'
-    bias is known, as what landmarks say of a shape is to be trusted only then."""
+    """Squared Mahalanobis distance of the identity from stage one's posterior of the person; only with dense points or
+    where the landmarks' bias is known, as what points say of a shape is to be trusted only then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +199,7 @@ def default_preset() -> FitConfig:
             texture=0.002,
             expression=0.1,
             pixel=5.0,
-            posterior=0.004,
+            posterior=0.016,
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
         regressor_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
