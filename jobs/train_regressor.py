@@ -2,9 +2,12 @@
 
     ganfit train-regressor --models open --input PHOTOS --input OUT --output regressor
 
-learns from the faces of a data set (a folder of photos and clips, or a manifest), from a run of ganfit reconstruct,
-whose fits are then its labels, or, with --portraits N, from N people of the face world photographed on the bundle's
-shape model, whose truth is known. The first phase minimises landmark error and the error of known parameters; the
+learns from the faces of a data set (a folder of photos and clips, or a manifest), from a run of ganfit reconstruct on
+the same shape model, whose fits are then its labels, or, with --portraits N, from N people who do not exist, whose
+truth is known: people of the face world in its scenes, and, for every other shape model, photo-like portraits such as
+ganfit make-synthetic --layout portraits draws, with the bundle's painted or learned textures. Their landmarks are found
+by the bundle's networks, so that the habits of these networks are learned too. Sources are drawn from in proportion to
+the root of how many faces they have. The first phase minimises landmark error and the error of known parameters; the
 second adds the objective of the fit, through the renderer. Landmarks are displaced throughout, so that the network
 learns to doubt bad ones.
 
@@ -30,7 +33,7 @@ from ops.weights.bundle_file import DEFAULT_BUNDLE
 def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
     add("--input", type=str, action="append", help="a data set or a run of ganfit reconstruct; repeatable")
-    add("--portraits", type=int, default=0, help="people of the face world to photograph (default: none)")
+    add("--portraits", type=int, default=0, help="people who do not exist to photograph (default: none)")
     add("--first-person", type=int, default=0, help="number of the first of these people")
     add("--start-from", type=Path, help="a regressor.safetensors of the same layout, for what it makes of pictures")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")

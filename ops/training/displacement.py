@@ -1,4 +1,4 @@
-"""Landmarks as a network finds them on a bad day: displaced together or each for itself, and the crop that follows.
+"""What a visit makes of samples: landmarks as a network finds them on a bad day, and mirror images.
 
 A regressor that has only seen good landmarks believes bad ones. Here the landmarks of a batch move, the crop is aligned
 anew by where they went, as `ops.face.alignment` does, and the true landmarks move with the picture.
@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from ops.face.alignment import apply_affine, crop_from_image
+from ops.face.mirror import Mirror
+from ops.networks.face_crop import MIRRORED_68
 from ops.training.regressor_samples import SampleBatch
 
 BAD_SHARE, CALM = 0.5, 0.1
@@ -66,8 +68,38 @@ def align_anew(batch: SampleBatch, given: Float[Tensor, "sample 68 2"]) -> Displ
     def follow(points: Float[Tensor, "sample 68 2"]) -> Float[Tensor, "sample 68 2"]:
         return (apply_affine(to_crop, points.double() * side) / side).to(points)
 
-    moved = batch._replace(images=images, valid=valid[:, 0] > 0.5, landmarks=follow(batch.landmarks))
+    moved = batch._replace(
+        images=images, valid=valid[:, 0] > 0.5, landmarks=follow(batch.landmarks), placed=follow(batch.placed)
+    )
     return DisplacedBatch(moved, follow(given))
+
+
+def mirror_samples(batch: SampleBatch, mirror: Mirror, chosen: Bool[Tensor, " sample"]) -> SampleBatch:
+    """Mirror the chosen samples, and what is known of them; a texture whose mirror image is not known becomes NaN."""
+    across = batch.light.new_ones(batch.light.shape[1])
+    across[0] = -1
+    texture = batch.texture.flip(-1) if mirror.swaps_texture else torch.full_like(batch.texture, torch.nan)
+    reflected = batch._replace(
+        images=batch.images.flip(-1),
+        valid=batch.valid.flip(-1),
+        landmarks=_mirrored_points(batch.landmarks),
+        identity=batch.identity @ mirror.identity.to(batch.identity),
+        expression=batch.expression @ mirror.expression.to(batch.expression),
+        light=batch.light * across,
+        texture=texture,
+        placed=_mirrored_points(batch.placed),
+    )
+
+    def pick(ours: Tensor, theirs: Tensor) -> Tensor:
+        return torch.where(chosen.to(ours.device).view(-1, *[1] * (ours.ndim - 1)), theirs, ours)
+
+    return SampleBatch(*(pick(ours, theirs) for ours, theirs in zip(batch, reflected, strict=True)))
+
+
+def _mirrored_points(points: Float[Tensor, "sample 68 2"]) -> Float[Tensor, "sample 68 2"]:
+    """Landmarks in crop sides of the mirrored picture."""
+    points = points[:, torch.from_numpy(MIRRORED_68)]
+    return points * points.new_tensor((-1, 1)) + points.new_tensor((1, 0))
 
 
 def _directions(rng: np.random.Generator, shape: tuple[int, ...]) -> Float64[np.ndarray, "*shape 2"]:

@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ops.errors import ConfigurationError
-from ops.face.landmark_points import choose_landmarks, landmark_vertices
+from ops.face.landmark_points import choose_landmarks
 from ops.face.mirror import Mirror, mirror_of
 from ops.face.morphable_model import MorphableModel
 from ops.fit import losses
 from ops.fit.config import FitConfig, default_preset
 from ops.fit.constraints import constrain
+from ops.fit.landmark_bias import head_angles
 from ops.fit.objective import FitInput, FitModels, Objective
 from ops.fit.parameters import FitParameters, to_camera
 from ops.fit.regression import recognition_crops, regress
@@ -30,9 +31,8 @@ from ops.geometry.camera import project_points
 from ops.networks.regressor import LANDMARK_FEATURES
 from ops.training.augmentation import jitter_colours
 from ops.training.datasets import Progress
-from ops.training.displacement import DisplacedBatch, align_anew, displaced_landmarks
+from ops.training.displacement import DisplacedBatch, align_anew, displaced_landmarks, mirror_samples
 from ops.training.loop import Schedule, run_training
-from ops.training.mirroring import mirror_samples
 from ops.training.peers import Peers
 from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, SampleBatch, SampleSet
 
@@ -138,19 +138,30 @@ class RegressorTraining(nn.Module):
         self.regressor = models.regressor
         self.metric = shape_metric(models.shape)
         self.mirror = mirror_of(models.shape)
-        self.points = models.shape.at_vertices(landmark_vertices(models.shape))
+        self.points = models.landmark_surface.of(models.shape)
         levels = models.texture.levels
         self.level = max((side for side in levels if side <= TEXTURE_PX), default=levels[0])
 
     def forward(self, batch: SampleBatch, step: int, progress: float) -> Float[Tensor, ""]:
         """Mean loss of a batch at a share of the training; random parts depend on the samples and the step alone."""
-        batch, given = disturbed(batch, step, self.mirror)
+        batch, given = self.as_seen(disturbed(batch, step, self.mirror))
         answer = regress(self.models, batch.images, given)
         total = self.known(answer, batch) + self.config.weights.prior * self.prior(answer)
         if progress >= self.config.start_share:
             objective = self.objective(self.within_limits(answer), batch, step)
             total = total + self.config.weights.objective * objective
         return total.mean()
+
+    def as_seen(self, displaced: DisplacedBatch) -> DisplacedBatch:
+        """Landmarks as fits take them: without their bias, where it is known; where they belong, as far as known."""
+        batch, given = displaced
+        landmarks = self.without_bias(batch.landmarks)
+        return DisplacedBatch(batch._replace(landmarks=_or(batch.placed, landmarks)), self.without_bias(given))
+
+    def without_bias(self, landmarks: Float[Tensor, "sample 68 2"]) -> Float[Tensor, "sample 68 2"]:
+        """Landmarks in crop sides where the shape model's own ones are seen."""
+        bias = self.models.bias
+        return landmarks if bias is None else landmarks - bias.at(head_angles(self.models.shape, landmarks))
 
     def known(self, answer: FitParameters, batch: SampleBatch) -> Float[Tensor, " sample"]:
         """Landmarks in their places, and what is known of a sample."""
@@ -227,11 +238,12 @@ def start_heads(training: RegressorTraining, samples: SampleSet, positions: rang
     used = min(len(positions), MOST_RIDGE_SAMPLES)
     if used < FEWEST_RIDGE_SAMPLES:
         return 0
-    network.learn_plausible(samples.landmarks(positions[:used]).to(models.device))
+    network.learn_plausible(training.without_bias(samples.landmarks(positions[:used]).to(models.device)))
     rows: list[tuple[Tensor, ...]] = []
     for start in range(0, used, RIDGE_BATCH):
         batch = samples.batch(positions[start : min(start + RIDGE_BATCH, used)]).to(models.device)
-        batch, given = align_anew(batch, displaced_landmarks(batch.landmarks, np.random.default_rng(start)))
+        displaced = align_anew(batch, displaced_landmarks(batch.landmarks, np.random.default_rng(start)))
+        batch, given = training.as_seen(displaced)
         crops = recognition_crops(batch.images)
         recognition = models.recognition(crops)
         answer = network(crops, recognition, given)
@@ -298,7 +310,8 @@ def score_regressor(training: RegressorTraining, samples: SampleSet, positions: 
     columns: list[tuple[float, float, float, float]] = []
     for position in positions:
         batch = samples.batch([position]).to(device)
-        answer = constrain(regress(training.models, batch.images, batch.landmarks), training.models)
+        batch, given = training.as_seen(DisplacedBatch(batch, batch.landmarks))
+        answer = constrain(regress(training.models, batch.images, given), training.models)
         objective = Objective(training.models, fit_input(batch, 0), training.config.fit)
         targets = objective.everyone()
         rendered = objective.render_first(answer, targets)
@@ -321,7 +334,7 @@ def learn_errors(training: RegressorTraining, samples: SampleSet, pictures_each:
     rows: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for position in range(len(samples)):
         batch = samples.batch([position]).to(device)
-        answer = regress(training.models, batch.images, batch.landmarks)
+        answer = regress(training.models, batch.images, training.without_bias(batch.landmarks))
         rows.setdefault(int(batch.seeds[0]) // pictures_each, []).append((answer.identity, batch.identity))
     people = [found for found in rows.values() if len(found) == pictures_each]
     if people:
@@ -359,8 +372,8 @@ def train_regressor(
         report(f"heads start from {used} known samples of {len(learned)}, {len(held_out)} held out")
 
     def step_loss(step: int, progress: float) -> Tensor:
-        chosen = np.random.default_rng((schedule.seed, step)).integers(len(learned), size=schedule.batch)
-        batch = samples.batch(np.asarray(learned)[chosen[peers.rank :: peers.count]]).to(device)
+        chosen = samples.draw(np.random.default_rng((schedule.seed, step)), schedule.batch, learned)
+        batch = samples.batch(chosen[peers.rank :: peers.count]).to(device)
         return training(batch, step, progress)
 
     def watch(step: int) -> None:

@@ -66,6 +66,8 @@ class RegressorSamples(NamedTuple):
     """In solver units, see `ops.fit.parameters`."""
     texture: Float32[np.ndarray, "sample 3 32 32"]
     """Albedo in UV space."""
+    placed: Float32[np.ndarray, "sample 68 2"]
+    """Where the shape model's own landmarks are, in crop sides."""
 
 
 class SampleBatch(NamedTuple):
@@ -79,6 +81,7 @@ class SampleBatch(NamedTuple):
     expression: Float[Tensor, "sample expression"]
     light: Float[Tensor, "sample 9"]
     texture: Float[Tensor, "sample 3 32 32"]
+    placed: Float[Tensor, "sample 68 2"]
 
     def to(self, device: torch.device) -> "SampleBatch":
         """The same on another device."""
@@ -93,14 +96,16 @@ class SampleSet:
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        parts = sorted(path.parent for folder in folders for path in folder.glob("*/seeds.npy"))
-        if not parts:
+        sources = [sorted(path.parent for path in folder.glob("*/seeds.npy")) for folder in folders]
+        if not any(sources):
             raise ConfigurationError(f"expected samples under {', '.join(map(str, folders))}, found none")
-        self._parts = [_map_part(part) for part in parts]
+        self._parts = [_map_part(part) for parts in sources for part in parts]
         widths = {(part.identity.shape[1], part.expression.shape[1]) for part in self._parts}
         if len(widths) > 1:
             raise ConfigurationError(f"expected samples of one shape model, found coefficient counts {sorted(widths)}")
         self._ends = np.cumsum([len(part.seeds) for part in self._parts])
+        last_parts = np.cumsum([len(parts) for parts in sources if parts])
+        self._source_ends = [int(self._ends[last - 1]) for last in last_parts]
         if len(self) < 2:
             raise ConfigurationError(f"expected at least two samples under {', '.join(map(str, folders))}, found one")
 
@@ -116,6 +121,21 @@ class SampleSet:
         """Positions to learn from, and the last ones to be tested on; a person's samples follow one another."""
         count = min(max(1, round(held_out * len(self))), at_most, len(self) - 1)
         return range(len(self) - count), range(len(self) - count, len(self))
+
+    def draw(self, rng: np.random.Generator, count: int, learned: range) -> Int64[np.ndarray, " drawn"]:
+        """Positions out of the first ones, with repetition.
+
+        A folder is drawn from in proportion to the root of how many samples it has: a few photos are seen often beside
+        many portraits, and not so often that they are learned by heart.
+        """
+        starts = [0, *self._source_ends[:-1]]
+        ends = [min(end, learned.stop) for end in self._source_ends]
+        sizes = np.array([max(end - start, 0) for start, end in zip(starts, ends, strict=True)])
+        if len(sizes) == 1:
+            return rng.integers(len(learned), size=count)
+        share = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        source = rng.choice(len(sizes), count, p=share)
+        return np.array(starts)[source] + rng.integers(sizes[source])
 
     def batch(self, index: Sequence[int] | Int64[np.ndarray, " sample"]) -> SampleBatch:
         """Some samples, in the order given."""
@@ -185,7 +205,7 @@ def _portraits(
             place = FacePlace(place_rng.normal(0.5, 0.02), place_rng.normal(0.5, 0.02), place_rng.uniform(0.5, 0.68))
             scene = render_scene(model, [(person, place)], (PORTRAIT_SEED, number, picture), PORTRAIT)
             found = finder(scene.image_rgb)
-            if found is None or not _is_near(found, scene.landmarks_px[0]):
+            if found is None or not is_near(found, scene.landmarks_px[0]):
                 continue
             crop, landmarks = crop_sample(scene.image_rgb, found)
             yield RegressorSamples(
@@ -196,10 +216,17 @@ def _portraits(
                 scene.expressions[0],
                 (scene.lights[0] / np.array(LIGHT_UNITS)).astype(np.float32),
                 texture,
+                unknown((68, 2)),
             )
 
 
-def _is_near(found_px: Float32[np.ndarray, "68 2"], truth_px: Float32[np.ndarray, "68 2"]) -> bool:
+def unknown(shape: int | tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+    """The row of something that is not known."""
+    return np.full(shape, np.nan, np.float32)
+
+
+def is_near(found_px: Float32[np.ndarray, "68 2"], truth_px: Float32[np.ndarray, "68 2"]) -> bool:
+    """Whether landmarks are those of the face that is meant."""
     eyes = np.linalg.norm(truth_px[36] - truth_px[45])
     return bool(np.linalg.norm(found_px - truth_px, axis=1).mean() < FARTHEST * eyes)
 

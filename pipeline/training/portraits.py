@@ -4,7 +4,8 @@
 
     pictures/00042.png           portrait number 42
     sheet.jpg                    the first of them side by side, every other one with its points
-    truth.safetensors            points_px, visible, identity, expression, camera, crop; the vertices of the points
+    truth.safetensors            points_px, visible, identity, expression, camera, crop, albedo, light; the
+                                 vertices of the points
 """
 
 import dataclasses

@@ -25,8 +25,9 @@ from ops.fit.parameters import LIGHT_UNITS
 from ops.reconstruction.detection import DetectionConfig
 from ops.reconstruction.fitting import seed_of
 from ops.texture.interface import TextureModel
-from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, RegressorSamples, crop_sample, write_part
-from ops.weights.bundle import ModelBundle, load_shape, load_texture
+from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, RegressorSamples, crop_sample, unknown, write_part
+from ops.weights.bundle import ModelBundle, ModelRef, load_shape, load_texture
+from ops.weights.registry import verify
 from pipeline.cluster.session import ClusterConfig, local_cpus, ray_session
 from pipeline.input.locations import local_file, read_location
 from pipeline.input.planner import PlanConfig, block_of, plan_shards
@@ -62,6 +63,7 @@ class _Known(NamedTuple):
     expression: np.ndarray
     light: np.ndarray
     texture: np.ndarray
+    placed: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,9 @@ class SampleFits:
 
     run: Path
     folder: Path
-    bundle: ModelBundle
+    shape: ModelRef
+    texture: ModelRef
+    """The run's own: a fit's texture is an albedo whatever model drew it."""
 
     @property
     def inputs(self) -> pa.Schema:
@@ -112,7 +116,7 @@ class SampleFits:
 
     def load(self) -> RunSource:
         """The run and its texture model."""
-        return RunSource(open_run(self.run), load_texture(self.bundle.texture, load_shape(self.bundle.shape)))
+        return RunSource(open_run(self.run), load_texture(self.texture, load_shape(self.shape)))
 
     def __call__(self, loaded: RunSource, table: pa.Table) -> pa.Table:
         """Write one part per shard."""
@@ -202,21 +206,36 @@ def _of_data_set(source: Path, folder: Path, bundle: ModelBundle) -> tuple[list[
 
 def _of_run(run: Path, folder: Path, bundle: ModelBundle) -> tuple[list[tuple[str, pa.Table]], Stage]:
     opened = open_run(run)
-    description: dict[str, Any] = bundle.description()
-    for role in ("shape", "texture"):
-        ours, theirs = (
-            {key: models[role][key] for key in ("kind", "sha256")} for models in (description, opened.record["models"])
+    models: dict[str, Any] = opened.record["models"]
+    ours, theirs = (
+        {key: found[key] for key in ("kind", "sha256")} for found in (bundle.shape.description(), models["shape"])
+    )
+    if ours != theirs:
+        raise ConfigurationError(
+            f"the run {run} was made with the shape model {theirs}, the bundle {bundle.name} has {ours}: its "
+            "coefficients mean something else"
         )
-        if ours != theirs:
-            raise ConfigurationError(
-                f"the run {run} was made with the {role} model {theirs}, the bundle {bundle.name} has {ours}: its "
-                "coefficients mean something else"
-            )
     shards = [int(Path(shard_folder).name) for shard_folder in opened.folders]
     if not shards:
         raise ConfigurationError(f"expected committed shards in the run {run}, found none")
     blocks = [(_run_part(opened, shard), pa.table({"shard": [shard]}, schema=PENDING)) for shard in shards]
-    return blocks, SampleFits(run=run.absolute(), folder=folder, bundle=bundle)
+    texture = texture_of_run(models["texture"], bundle)
+    return blocks, SampleFits(run=run.absolute(), folder=folder, shape=bundle.shape, texture=texture)
+
+
+def texture_of_run(described: dict[str, str | None], bundle: ModelBundle) -> ModelRef:
+    """The texture model of a run: the bundle's, or another one of which a fit's albedo is known just as well.
+
+    Raises:
+        ModelFileError: its file is gone or another one.
+    """
+    kind, path, sha256 = str(described["kind"]), described["path"], described["sha256"]
+    if (kind, sha256) == (bundle.texture.kind, bundle.texture.sha256):
+        return bundle.texture
+    if path is None or sha256 is None:
+        return ModelRef(kind=kind, path=None, sha256=None)
+    advice = "its texture model must be where it was when the run was made"
+    return ModelRef(kind=kind, path=verify(Path(path), sha256, advice), sha256=sha256)
 
 
 def _run_part(run: Run, shard: int) -> str:
@@ -244,13 +263,15 @@ def _finish_part(part: Path, shard: int, samples: Sequence[RegressorSamples], co
 def _unknown(row: Frame, sizes: ModelSizes) -> RegressorSamples:
     matrix = np.array(row.crop_from_image).reshape(2, 3)
     points = np.array(row.landmarks_px).reshape(68, 2) @ matrix[:, :2].T + matrix[:, 2]
-    identity, expression, light = (
-        np.full(size, np.nan, np.float32) for size in (sizes.identity, sizes.expression, len(LIGHT_UNITS))
+    known = _Known(
+        identity=unknown(sizes.identity),
+        expression=unknown(sizes.expression),
+        light=unknown(len(LIGHT_UNITS)),
+        texture=unknown((3, TEXTURE_PX, TEXTURE_PX)),
+        placed=unknown((68, 2)),
     )
-    texture = np.full((3, TEXTURE_PX, TEXTURE_PX), np.nan, np.float32)
-    landmarks = (points / CROP_PX).astype(np.float32)
     crop = decode_png(row.crop_png or b"")
-    return RegressorSamples(crop, landmarks, seed_array(row.image_id), identity, expression, light, texture)
+    return RegressorSamples(crop, (points / CROP_PX).astype(np.float32), seed_array(row.image_id), *known)
 
 
 def _found(row: dict[str, Any], person: dict[str, Any], texture: TextureModel) -> _Known:
@@ -263,6 +284,7 @@ def _found(row: dict[str, Any], person: dict[str, Any], texture: TextureModel) -
         np.array(row["expression"], np.float32),
         (np.array(row["light"]) / np.array(LIGHT_UNITS)).astype(np.float32),
         albedo[0].numpy(),
+        unknown((68, 2)),
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 
 from ops.errors import FingerprintMismatchError
+from ops.face.landmark_points import landmark_surface
+from ops.faceworld.portraits.stream import PortraitSettings
 from ops.fit.regression import new_regressor
 from ops.networks.regressor_file import RegressorFile, RegressorOrigin, probe_models, save_regressor, take_over
 from ops.training.loop import Schedule
@@ -20,12 +23,19 @@ from ops.training.regressor import (
     learn_errors,
     train_regressor,
 )
-from ops.training.regressor_samples import FaceFinder, SampleSet, portrait_samples, write_part
-from ops.weights.bundle import ModelBundle, load_detector, load_landmarks, load_shape
+from ops.training.regressor_samples import FaceFinder, RegressorSamples, SampleSet, portrait_samples, write_part
+from ops.training.stream_samples import SIDE_PX, stream_samples
+from ops.weights.bundle import ModelBundle, load_calibration, load_detector, load_landmarks, load_shape
 from ops.weights.registry import sha256_of
 from pipeline.stages.models import load_fit_models
+from pipeline.training.portraits import PortraitSource
 from pipeline.training.workers import Say
 
+Photographer = Callable[[range], RegressorSamples | None]
+FACE_WORLD = "faceworld"
+"""The kind of shape model whose people stand in scenes of their own."""
+STREAM_SEED = 21
+"""Of the portraits' people."""
 CHECKPOINT, METRICS, REGRESSOR, REPORT = "checkpoint.pt", "metrics.jsonl", "regressor.safetensors", "regressor.json"
 SETTINGS = "settings.json"
 PORTRAITS_A_PART, PICTURES_EACH = 200, 1
@@ -108,7 +118,10 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def portrait_set(bundle: ModelBundle, folder: Path, people: range, say: Say) -> None:
-    """Photograph people of the face world on the bundle's shape model, those who are not there yet."""
+    """Photograph people who do not exist on the bundle's shape model, those who are not there yet.
+
+    Those of the face world stand in its scenes; of another shape model there are photo-like portraits.
+    """
     _photograph(bundle, folder, people, PICTURES_EACH, say)
 
 
@@ -122,15 +135,33 @@ def tested_set(bundle: ModelBundle, folder: Path, people: int, say: Say) -> Path
 
 
 def _photograph(bundle: ModelBundle, folder: Path, people: range, pictures_each: int, say: Say) -> None:
-    shape = load_shape(bundle.shape)
-    finder = FaceFinder(load_detector(bundle.detector), load_landmarks(bundle.landmarks))
+    photograph: Photographer | None = None
     for first in range(0, len(people), PORTRAITS_A_PART):
         part = folder / f"{first // PORTRAITS_A_PART:05d}"
         if part.is_dir():
             continue
+        photograph = photograph or _photographer(bundle, pictures_each)
         chosen = people[first : first + PORTRAITS_A_PART]
-        samples = portrait_samples(shape, finder, chosen, pictures_each)
+        samples = photograph(chosen)
         if samples is not None:
             write_part(part, samples)
             done = first + len(chosen)
             say(f"photographed {done} of {len(people)} people, found {len(samples.seeds)} faces in the last")
+
+
+def _photographer(bundle: ModelBundle, pictures_each: int) -> Photographer:
+    """What makes the samples of people with some numbers."""
+    shape = load_shape(bundle.shape)
+    finder = FaceFinder(load_detector(bundle.detector), load_landmarks(bundle.landmarks))
+    if bundle.shape.kind == FACE_WORLD:
+        return lambda people: portrait_samples(shape, finder, people, pictures_each)
+    settings = PortraitSettings(side_px=SIDE_PX, seed=STREAM_SEED, pictures_each=pictures_each)
+    stream = PortraitSource(bundle, settings)()
+    calibration = load_calibration(bundle.calibration, shape) if bundle.calibration else None
+    points = (calibration.surface if calibration else landmark_surface(shape)).of(shape)
+
+    def photograph(people: range) -> RegressorSamples | None:
+        numbers = range(people.start * pictures_each, people.stop * pictures_each)
+        return stream_samples(stream, finder, points, numbers)
+
+    return photograph

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from ops.face.dense_points import choose_dense_points
@@ -19,6 +19,7 @@ from ops.faceworld.people import IDENTITY_LIMIT
 from ops.faceworld.portraits.cover import Head, Viewpoint, cast_shadow, paint_before, paint_behind
 from ops.faceworld.portraits.expressions import portrait_expression
 from ops.faceworld.portraits.mesh import portrait_mesh, turn_eyes
+from ops.faceworld.portraits.nearest_light import nearest_light, seen_vertices
 from ops.faceworld.portraits.view import (
     PortraitLight,
     light_vertices,
@@ -44,7 +45,9 @@ HIDDEN_MM = 4.0
 """A point so far behind what its pixel shows is not seen."""
 METERED_LUMA = (0.3, 0.65)
 """Of faces, RGB in [0, 1]."""
-LOOK_SEED, COEFFICIENT_SEED, PICTURE_SEED = 11, 12, 13
+ALBEDO_PX = 32
+"""Side of the known albedos."""
+LOOK_SEED, COEFFICIENT_SEED, PICTURE_SEED, PERSON_SEED = 11, 12, 13, 14
 
 
 class Portrait(NamedTuple):
@@ -61,6 +64,10 @@ class Portrait(NamedTuple):
     """See `ops.geometry.camera`."""
     crop: Float32[np.ndarray, "2 3"]
     """Takes the camera's normalised picture to the portrait's."""
+    albedo: Float32[np.ndarray, "3 32 32"]
+    """In UV space, RGB in [0, 1]; the light's tint is in it."""
+    light: Float32[np.ndarray, "9"]
+    """The nearest white light of the Phong model, as the picture was exposed, see `ops.render.lighting`."""
 
 
 class Look(NamedTuple):
@@ -111,6 +118,8 @@ class PortraitSettings:
     painted_share: float = 0.4
     """Of them, that are painted where a learned texture model draws the others."""
     points: int = 320
+    pictures_each: int = 1
+    """Portraits in a row that show one person: a divisor of 16."""
 
 
 class PortraitStream:
@@ -136,14 +145,19 @@ class PortraitStream:
     def _coefficients(self, block: int) -> tuple[Tensor, Tensor, list[tuple[float, float]]]:
         rng = np.random.default_rng((COEFFICIENT_SEED, self.settings.seed, block))
         identity = rng.standard_normal((BLOCK, self._model.identity_size)).clip(-IDENTITY_LIMIT, IDENTITY_LIMIT)
+        each = self.settings.pictures_each
+        identity = identity[np.arange(BLOCK) // each * each]
         gazes = [(rng.normal(0, GAZE_DEVIATION[0]), rng.normal(0, GAZE_DEVIATION[1])) for _ in range(BLOCK)]
         expressions = [portrait_expression(self._model, rng, pitch) for _, pitch in gazes]
         return torch.from_numpy(identity).float(), torch.stack(expressions), gazes
 
     def _draw(self, number: int, vertices: Tensor, coefficients: tuple[np.ndarray, np.ndarray]) -> Portrait:
-        rng = np.random.default_rng((PICTURE_SEED, self.settings.seed, number))
-        side = self.settings.side_px
-        look = self._look(int(rng.integers(self.settings.looks)))
+        settings, rng = self.settings, np.random.default_rng((PICTURE_SEED, self.settings.seed, number))
+        side, look = settings.side_px, int(rng.integers(settings.looks))
+        if settings.pictures_each > 1:
+            person = number // settings.pictures_each
+            look = int(np.random.default_rng((PERSON_SEED, settings.seed, person)).integers(settings.looks))
+        worn = self._look(look)
         landmarks = vertices[self._mesh.landmarks]
         centre = landmarks[NASION] + landmarks.new_tensor(HEAD_CENTRE_MM)
         camera = sample_camera(rng, centre)
@@ -152,7 +166,7 @@ class PortraitStream:
         backward = camera_from_world(camera)[0]
         light = sample_light(rng, centre, backward[2].numpy())
         fine = round(side * SUPERSAMPLING)
-        texture = torch.from_numpy(look.texture).float() / 255
+        texture = torch.from_numpy(worn.texture).float() / 255
         texture = (texture * _tone(rng)).clamp(0, 1)
         face = self._render(vertices, texture, camera, light, crop, fine)
         view = Viewpoint(
@@ -163,7 +177,7 @@ class PortraitStream:
             side_px=fine,
         )
         skin = np.median(texture[:, ::8, ::8].flatten(1).numpy(), 1) * float(light.harmonics[0].mean())
-        hair = np.array(look.hair) if rng.random() < 0.7 else np.array(blend_colours(HAIR_COLOURS, rng.uniform()))
+        hair = np.array(worn.hair) if rng.random() < 0.7 else np.array(blend_colours(HAIR_COLOURS, rng.uniform()))
         head = Head(landmarks_mm=landmarks.double().numpy(), skin=skin, hair=hair * float(light.harmonics[0].mean()))
         picture = _background(rng, fine)
         paint_behind(rng, picture, view, head)
@@ -178,8 +192,25 @@ class PortraitStream:
             hidden,
             -(vertices[self._mesh.dense] - camera.eye_mm[0]).double().numpy() @ view.rotation[2],
         )
-        image = _finish(rng, _exposed(rng, picture, face.mask & ~hidden), side)
-        return Portrait(image, points * side, visible, *coefficients, camera_to_vector(camera)[0].numpy(), crop)
+        exposure = _exposure(rng, picture, face.mask & ~hidden)
+        image = _finish(rng, picture * exposure, side)
+        albedo, nearest = self._known_look(vertices, face, camera, texture, float(exposure))
+        seen_from = camera_to_vector(camera)[0].numpy()
+        return Portrait(image, points * side, visible, *coefficients, seen_from, crop, albedo, nearest)
+
+    def _known_look(
+        self, vertices: Tensor, face: "_Face", camera: Camera, texture: Tensor, exposure: float
+    ) -> tuple[Float32[np.ndarray, "3 32 32"], Float32[np.ndarray, "9"]]:
+        """The albedo with the light's tint, and the nearest white light."""
+        chosen = self._mesh.dense[
+            seen_vertices(vertices[self._mesh.dense], face.normals[self._mesh.dense], camera.eye_mm[0])
+        ]
+        received = face.diffuse[chosen] * exposure
+        level = received.mean(1)
+        tint = received.mean(0) / level.mean()
+        albedo = torch.nn.functional.adaptive_avg_pool2d(texture, ALBEDO_PX) * tint.view(3, 1, 1)
+        light = nearest_light(level, vertices[chosen], face.normals[chosen])
+        return albedo.clamp(0, 1).numpy(), light.numpy()
 
     def _render(
         self, vertices: Tensor, texture: Tensor, camera: Camera, light: PortraitLight, crop: np.ndarray, side: int
@@ -198,7 +229,7 @@ class PortraitStream:
         attributes = torch.cat((diffuse, mirrored, depth), 1).unsqueeze(0)
         found = interpolate_attributes(pixels, topology.triangles, attributes)[0]
         image = albedo[0].movedim(0, -1) * found[..., :3] + found[..., 3:6]
-        return _Face(image.numpy(), (pixels[0, ..., 3] > 0).numpy(), found[..., 6].numpy())
+        return _Face(image.numpy(), (pixels[0, ..., 3] > 0).numpy(), found[..., 6].numpy(), diffuse, normals[0])
 
 
 class _Face(NamedTuple):
@@ -206,6 +237,9 @@ class _Face(NamedTuple):
     mask: Bool[np.ndarray, "side side"]
     depth: Float32[np.ndarray, "side side"]
     """Millimetres from the camera's plane, 0 beside the face."""
+    diffuse: Float[Tensor, "vertex 3"]
+    """What falls on every vertex, as a factor on its albedo."""
+    normals: Float[Tensor, "vertex 3"]
 
 
 def _tone(rng: np.random.Generator) -> Tensor:
@@ -235,12 +269,12 @@ def _visible(
     return inside & (distance <= nearest + HIDDEN_MM) & ~hidden[row, column]
 
 
-def _exposed(rng: np.random.Generator, picture: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Cameras expose for faces: the mean luma of what is seen of it is brought about between the limits."""
+def _exposure(rng: np.random.Generator, picture: np.ndarray, face: np.ndarray) -> np.float32:
+    """Cameras expose for faces: the factor that brings the mean luma of what is seen of it about between the limits."""
     seen = picture[face] if face.any() else picture.reshape(-1, 3)
     luma = float((seen @ np.array(LUMA, np.float32)).mean())
     low, high = METERED_LUMA
-    return picture * np.float32(np.clip(luma, low, high) * np.exp(rng.normal(0, 0.12)) / max(luma, 1e-3))
+    return np.float32(np.clip(luma, low, high) * np.exp(rng.normal(0, 0.12)) / max(luma, 1e-3))
 
 
 def _finish(rng: np.random.Generator, picture: np.ndarray, side: int) -> UInt8[np.ndarray, "side side 3"]:

@@ -9,10 +9,12 @@ from ops.errors import ConfigurationError, DivergedTrainingError
 from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitModels
+from ops.fit.landmark_bias import LandmarkBias
 from ops.fit.parameters import FitParameters
 from ops.fit.regression import mean_start, new_regressor, regress
 from ops.networks.detector import Detections, no_detections
 from ops.texture.pca import PcaTexture
+from ops.training.displacement import DisplacedBatch
 from ops.training.loop import Schedule
 from ops.training.regressor import (
     RegressorTraining,
@@ -25,7 +27,14 @@ from ops.training.regressor import (
     shape_metric,
     train_regressor,
 )
-from ops.training.regressor_samples import CROP_PX, FaceFinder, SampleSet, portrait_samples, write_part
+from ops.training.regressor_samples import (
+    CROP_PX,
+    FaceFinder,
+    RegressorSamples,
+    SampleSet,
+    portrait_samples,
+    write_part,
+)
 from ops.weights.bundle import resolve_bundle
 from ops.weights.models import load_detector, load_landmarks, load_recognition
 
@@ -82,6 +91,32 @@ def test_samples_are_aligned_faces_with_their_truth(samples: SampleSet) -> None:
     assert all(bool(torch.isfinite(value).all()) for value in (batch.identity, batch.light, batch.texture))
     learned, held_out = samples.split(0.25, 100)
     assert (learned, held_out) == (range(6), range(6, 8))
+
+
+def test_a_few_photos_are_seen_often_beside_many_portraits(tmp_path: Path) -> None:
+    for name, count in (("photos", 1), ("portraits", 9)):
+        rows = (np.zeros((count, 1), np.float32) for _ in RegressorSamples._fields)
+        write_part(tmp_path / name / "00000", RegressorSamples(*rows))
+    both = SampleSet([tmp_path / "photos", tmp_path / "portraits"])
+    drawn = both.draw(np.random.default_rng(0), 4000, range(8))
+    assert set(drawn.tolist()) == set(range(8)), "the last two are not learned from"
+    assert (drawn == 0).mean() == pytest.approx(1 / (1 + 7**0.5), abs=0.03)
+
+
+def test_landmarks_are_learned_without_their_bias_and_placed_where_they_belong(
+    models: FitModels, samples: SampleSet
+) -> None:
+    shift = torch.zeros(4, 68, 2, dtype=torch.float64)
+    shift[0, :, 0] = 0.02
+    training = fresh(dataclasses.replace(models, bias=LandmarkBias(coefficients=shift)))
+    batch = samples.batch(range(2))
+    placed = torch.full_like(batch.placed, torch.nan)
+    placed[1] = batch.landmarks[1] + 0.5
+    seen, given = training.as_seen(DisplacedBatch(batch._replace(placed=placed), batch.landmarks + 0.1))
+    across = torch.tensor((0.02, 0.0))
+    torch.testing.assert_close(given, batch.landmarks + 0.1 - across)
+    torch.testing.assert_close(seen.landmarks[0], batch.landmarks[0] - across)
+    torch.testing.assert_close(seen.landmarks[1], placed[1])
 
 
 def test_portraits_without_a_face_that_is_found_are_left_out() -> None:

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ops.errors import ConfigurationError
+from ops.errors import AlteredModelFileError, ConfigurationError
 from ops.faceworld.canonical import canonical_landmarks
 from ops.files.photo import encode_png
-from ops.texture.pca import PcaTexture
+from ops.texture.pca import PcaTexture, save_pca_texture
 from ops.training.regressor_samples import CROP_PX, SampleSet
-from ops.weights.bundle import ModelBundle, resolve_bundle
+from ops.weights.bundle import ModelBundle, ModelRef, resolve_bundle
+from ops.weights.registry import sha256_of
 from pipeline.cluster.session import ClusterConfig
 from pipeline.run.reader import open_run
 from pipeline.stages.stage import run_stage
@@ -27,6 +28,7 @@ from pipeline.training.regressor_samples import (
     WriteSamples,
     sample_input,
     seed_array,
+    texture_of_run,
 )
 
 SIZES = ModelSizes(identity=3, expression=2, texture=4)
@@ -98,9 +100,14 @@ def grown_run(tmp_path: Path, write_output: Callable[..., None]) -> Path:
     return tmp_path / "run"
 
 
+def sampling(run: Path, folder: Path) -> SampleFits:
+    bundle = resolve_bundle("embedded")
+    return SampleFits(run=run, folder=folder, shape=bundle.shape, texture=bundle.texture)
+
+
 def test_fitted_photos_become_samples_with_their_parameters(grown_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "samples"
-    stage = SampleFits(run=grown_run, folder=folder, bundle=resolve_bundle("embedded"))
+    stage = sampling(grown_run, folder)
     run_stage(stage, RunSource(open_run(grown_run), TEXTURE), pa.table({"shard": [1]}, schema=PENDING))
     (part,) = folder.iterdir()
     assert json.loads((part / COUNTS_NAME).read_text()) == {"ok": 1, "unreadable": 1, "no_face": 1}
@@ -143,7 +150,7 @@ def test_fitted_frames_of_a_clip_become_samples_whichever_they_are(
 
 
 def test_superseded_fits_do_not_become_samples(grown_run: Path, tmp_path: Path) -> None:
-    stage = SampleFits(run=grown_run, folder=tmp_path / "samples", bundle=resolve_bundle("embedded"))
+    stage = sampling(grown_run, tmp_path / "samples")
     run_stage(stage, RunSource(open_run(grown_run), TEXTURE), pa.table({"shard": [0, 1]}, schema=PENDING))
     identities = [np.load(part / "identity.npy") for part in sorted((tmp_path / "samples").iterdir())]
     assert np.concatenate(identities)[:, 0].tolist() == [5.0, 1.0]
@@ -166,6 +173,19 @@ def test_a_run_of_other_models_is_refused(grown_run: Path, tmp_path: Path) -> No
     (grown_run / "run.json").write_text(json.dumps({"models": dict(bundle.description()) | {"shape": other}}))
     with pytest.raises(ConfigurationError, match=r"made with the shape model .*ict-npz"):
         sample_input(grown_run, tmp_path / "samples", bundle, ClusterConfig(num_gpus=0), lambda line: None)
+
+
+def test_fits_with_another_texture_model_are_read_by_that(tmp_path: Path) -> None:
+    bundle, file = resolve_bundle("embedded"), tmp_path / "texture.safetensors"
+    assert texture_of_run(bundle.texture.description(), bundle) == bundle.texture
+    painted = {"kind": "procedural-pca", "path": None, "sha256": None}
+    assert texture_of_run(painted, resolve_bundle("embedded-gan")).kind == "procedural-pca"
+    save_pca_texture(TEXTURE, file)
+    learned = ModelRef(kind="pca", path=file, sha256=sha256_of(file))
+    assert texture_of_run(learned.description(), bundle) == learned
+    file.write_bytes(b"another one")
+    with pytest.raises(AlteredModelFileError, match="where it was when the run was made"):
+        texture_of_run(learned.description(), bundle)
 
 
 @pytest.mark.ray

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +65,15 @@ def test_far_sides_of_turned_heads_are_hidden(some: list[Portrait]) -> None:
             right, left = portrait.visible[[0, 1, 2, 3]], portrait.visible[[16, 15, 14, 13]]
             assert not (right if yaw > 0 else left).any()
     assert turned > 0
+
+
+def test_several_pictures_of_a_person_show_one_face(world_model: MorphableModel, painter: AlbedoPainter) -> None:
+    settings = dataclasses.replace(SETTINGS, looks=50, pictures_each=4)
+    drawn = list(PortraitStream(world_model, PaintedLooks(painter), settings).portraits(4, 12))
+    for first, others in ((drawn[0], drawn[1:4]), (drawn[4], drawn[5:])):
+        for other in others:
+            np.testing.assert_array_equal(first.identity, other.identity)
+            assert not np.array_equal(first.expression, other.expression)
+            ratio = other.albedo / first.albedo
+            assert ratio.std((1, 2)).max() < 0.05, "one albedo but for a tint"
+    assert not np.array_equal(drawn[3].identity, drawn[4].identity)
