@@ -5,11 +5,10 @@
 learns from the faces of a data set (a folder of photos and clips, or a manifest), from a run of ganfit reconstruct on
 the same shape model, whose fits are then its labels, or, with --portraits N, from N people who do not exist, whose
 truth is known: people of the face world in its scenes, and, for every other shape model, photo-like portraits such as
-ganfit make-synthetic --layout portraits draws, with the bundle's painted or learned textures. Their landmarks are found
-by the bundle's networks, so that the habits of these networks are learned too. Sources are drawn from in proportion to
-the root of how many faces they have. The first phase minimises landmark error and the error of known parameters; the
-second adds the objective of the fit, through the renderer. Landmarks are displaced throughout, so that the network
-learns to doubt bad ones.
+ganfit make-synthetic --layout portraits draws, with the bundle's painted or learned textures. Sources are drawn from in
+proportion to the root of how many faces they have. The first phase minimises landmark error and the error of known
+parameters; the second adds the objective of the fit, through the renderer. Landmarks are displaced throughout, so that
+the network learns to doubt bad ones.
 
 writes to the output folder settings.json, samples/, tested/ (portraits of further people, from which the regressor
 learns how large its errors are), checkpoint.pt, metrics.jsonl, training.log (of workers), and at the end regressor.json

@@ -68,9 +68,7 @@ def align_anew(batch: SampleBatch, given: Float[Tensor, "sample 68 2"]) -> Displ
     def follow(points: Float[Tensor, "sample 68 2"]) -> Float[Tensor, "sample 68 2"]:
         return (apply_affine(to_crop, points.double() * side) / side).to(points)
 
-    moved = batch._replace(
-        images=images, valid=valid[:, 0] > 0.5, landmarks=follow(batch.landmarks), placed=follow(batch.placed)
-    )
+    moved = batch._replace(images=images, valid=valid[:, 0] > 0.5, landmarks=follow(batch.landmarks))
     return DisplacedBatch(moved, follow(given))
 
 
@@ -78,28 +76,22 @@ def mirror_samples(batch: SampleBatch, mirror: Mirror, chosen: Bool[Tensor, " sa
     """Mirror the chosen samples, and what is known of them; a texture whose mirror image is not known becomes NaN."""
     across = batch.light.new_ones(batch.light.shape[1])
     across[0] = -1
+    points = batch.landmarks[:, torch.from_numpy(MIRRORED_68)]
     texture = batch.texture.flip(-1) if mirror.swaps_texture else torch.full_like(batch.texture, torch.nan)
     reflected = batch._replace(
         images=batch.images.flip(-1),
         valid=batch.valid.flip(-1),
-        landmarks=_mirrored_points(batch.landmarks),
+        landmarks=points * points.new_tensor((-1, 1)) + points.new_tensor((1, 0)),
         identity=batch.identity @ mirror.identity.to(batch.identity),
         expression=batch.expression @ mirror.expression.to(batch.expression),
         light=batch.light * across,
         texture=texture,
-        placed=_mirrored_points(batch.placed),
     )
 
     def pick(ours: Tensor, theirs: Tensor) -> Tensor:
         return torch.where(chosen.to(ours.device).view(-1, *[1] * (ours.ndim - 1)), theirs, ours)
 
     return SampleBatch(*(pick(ours, theirs) for ours, theirs in zip(batch, reflected, strict=True)))
-
-
-def _mirrored_points(points: Float[Tensor, "sample 68 2"]) -> Float[Tensor, "sample 68 2"]:
-    """Landmarks in crop sides of the mirrored picture."""
-    points = points[:, torch.from_numpy(MIRRORED_68)]
-    return points * points.new_tensor((-1, 1)) + points.new_tensor((1, 0))
 
 
 def _directions(rng: np.random.Generator, shape: tuple[int, ...]) -> Float64[np.ndarray, "*shape 2"]:

@@ -44,6 +44,9 @@ STEP_SEEDS = 1_000_003
 HELD_OUT, MOST_HELD_OUT, WATCHED = 0.05, 200, 40
 """Share and greatest number of samples that are kept for testing, and how many are looked at during the training."""
 MOST_RIDGE_SAMPLES, FEWEST_RIDGE_SAMPLES, RIDGE_BATCH = 20_000, 400, 64
+RIDGE_STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+RIDGE_FOLDS = 5
+"""One of so many parts of the samples decides between strengths."""
 CAMERA_STEPS, CAMERA_RATE = 600, 0.02
 
 
@@ -144,7 +147,7 @@ class RegressorTraining(nn.Module):
 
     def forward(self, batch: SampleBatch, step: int, progress: float) -> Float[Tensor, ""]:
         """Mean loss of a batch at a share of the training; random parts depend on the samples and the step alone."""
-        batch, given = self.as_seen(disturbed(batch, step, self.mirror))
+        batch, given = self.as_fits_take(disturbed(batch, step, self.mirror))
         answer = regress(self.models, batch.images, given)
         total = self.known(answer, batch) + self.config.weights.prior * self.prior(answer)
         if progress >= self.config.start_share:
@@ -152,11 +155,10 @@ class RegressorTraining(nn.Module):
             total = total + self.config.weights.objective * objective
         return total.mean()
 
-    def as_seen(self, displaced: DisplacedBatch) -> DisplacedBatch:
-        """Landmarks as fits take them: without their bias, where it is known; where they belong, as far as known."""
+    def as_fits_take(self, displaced: DisplacedBatch) -> DisplacedBatch:
+        """Landmarks without their bias, where that is known."""
         batch, given = displaced
-        landmarks = self.without_bias(batch.landmarks)
-        return DisplacedBatch(batch._replace(landmarks=_or(batch.placed, landmarks)), self.without_bias(given))
+        return DisplacedBatch(batch._replace(landmarks=self.without_bias(batch.landmarks)), self.without_bias(given))
 
     def without_bias(self, landmarks: Float[Tensor, "sample 68 2"]) -> Float[Tensor, "sample 68 2"]:
         """Landmarks in crop sides where the shape model's own ones are seen."""
@@ -243,7 +245,7 @@ def start_heads(training: RegressorTraining, samples: SampleSet, positions: rang
     for start in range(0, used, RIDGE_BATCH):
         batch = samples.batch(positions[start : min(start + RIDGE_BATCH, used)]).to(models.device)
         displaced = align_anew(batch, displaced_landmarks(batch.landmarks, np.random.default_rng(start)))
-        batch, given = training.as_seen(displaced)
+        batch, given = training.as_fits_take(displaced)
         crops = recognition_crops(batch.images)
         recognition = models.recognition(crops)
         answer = network(crops, recognition, given)
@@ -255,8 +257,9 @@ def start_heads(training: RegressorTraining, samples: SampleSet, positions: rang
     if int(known.sum()) < FEWEST_RIDGE_SAMPLES:
         return 0
     inputs, left, landmarks, identity, expression = (column[known] for column in columns)
-    weight, bias = ridge(inputs, left)
     size = network.layout.embedding
+    solved = [ridge(inputs, part) for part in left.split((identity.shape[1], expression.shape[1]), 1)]
+    weight, bias = (torch.cat(part) for part in zip(*solved, strict=True))
     network.shape.weight[:, :size] += weight[:, :size]
     network.shape.weight[:, -LANDMARK_FEATURES:] += weight[:, size:]
     network.shape.bias.add_(bias)
@@ -265,9 +268,19 @@ def start_heads(training: RegressorTraining, samples: SampleSet, positions: rang
 
 
 def ridge(
-    inputs: Float[Tensor, "sample input"], outputs: Float[Tensor, "sample output"], strength: float = 0.01
+    inputs: Float[Tensor, "sample input"], outputs: Float[Tensor, "sample output"], strength: float | None = None
 ) -> tuple[Float[Tensor, "output input"], Float[Tensor, " output"]]:
-    """Weights and bias that minimise |W x + b - y|^2 + strength |W|^2 for inputs of unit variance."""
+    """Weights and bias that minimise |W x + b - y|^2 + strength |W|^2 for inputs of unit variance.
+
+    Without a strength that one out of `RIDGE_STRENGTHS` with which the first samples tell most of the last ones.
+    """
+    if strength is None:
+        known = len(inputs) - len(inputs) // RIDGE_FOLDS
+        left: list[float] = []
+        for tried in RIDGE_STRENGTHS:
+            weight, bias = ridge(inputs[:known], outputs[:known], tried)
+            left.append(float((inputs[known:] @ weight.mT + bias - outputs[known:]).square().mean()))
+        strength = RIDGE_STRENGTHS[int(np.argmin(left))]
     mean, deviation = inputs.mean(0), inputs.std(0).clamp_min(1e-6)
     scaled = ((inputs - mean) / deviation).double()
     normal = scaled.mT @ scaled + strength * len(inputs) * torch.eye(inputs.shape[1]).to(scaled)
@@ -310,7 +323,7 @@ def score_regressor(training: RegressorTraining, samples: SampleSet, positions: 
     columns: list[tuple[float, float, float, float]] = []
     for position in positions:
         batch = samples.batch([position]).to(device)
-        batch, given = training.as_seen(DisplacedBatch(batch, batch.landmarks))
+        batch, given = training.as_fits_take(DisplacedBatch(batch, batch.landmarks))
         answer = constrain(regress(training.models, batch.images, given), training.models)
         objective = Objective(training.models, fit_input(batch, 0), training.config.fit)
         targets = objective.everyone()

@@ -66,8 +66,6 @@ class RegressorSamples(NamedTuple):
     """In solver units, see `ops.fit.parameters`."""
     texture: Float32[np.ndarray, "sample 3 32 32"]
     """Albedo in UV space."""
-    placed: Float32[np.ndarray, "sample 68 2"]
-    """Where the shape model's own landmarks are, in crop sides."""
 
 
 class SampleBatch(NamedTuple):
@@ -81,7 +79,6 @@ class SampleBatch(NamedTuple):
     expression: Float[Tensor, "sample expression"]
     light: Float[Tensor, "sample 9"]
     texture: Float[Tensor, "sample 3 32 32"]
-    placed: Float[Tensor, "sample 68 2"]
 
     def to(self, device: torch.device) -> "SampleBatch":
         """The same on another device."""
@@ -205,7 +202,7 @@ def _portraits(
             place = FacePlace(place_rng.normal(0.5, 0.02), place_rng.normal(0.5, 0.02), place_rng.uniform(0.5, 0.68))
             scene = render_scene(model, [(person, place)], (PORTRAIT_SEED, number, picture), PORTRAIT)
             found = finder(scene.image_rgb)
-            if found is None or not is_near(found, scene.landmarks_px[0]):
+            if found is None or not _is_near(found, scene.landmarks_px[0]):
                 continue
             crop, landmarks = crop_sample(scene.image_rgb, found)
             yield RegressorSamples(
@@ -216,17 +213,10 @@ def _portraits(
                 scene.expressions[0],
                 (scene.lights[0] / np.array(LIGHT_UNITS)).astype(np.float32),
                 texture,
-                unknown((68, 2)),
             )
 
 
-def unknown(shape: int | tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-    """The row of something that is not known."""
-    return np.full(shape, np.nan, np.float32)
-
-
-def is_near(found_px: Float32[np.ndarray, "68 2"], truth_px: Float32[np.ndarray, "68 2"]) -> bool:
-    """Whether landmarks are those of the face that is meant."""
+def _is_near(found_px: Float32[np.ndarray, "68 2"], truth_px: Float32[np.ndarray, "68 2"]) -> bool:
     eyes = np.linalg.norm(truth_px[36] - truth_px[45])
     return bool(np.linalg.norm(found_px - truth_px, axis=1).mean() < FARTHEST * eyes)
 

@@ -25,7 +25,7 @@ from ops.fit.parameters import LIGHT_UNITS
 from ops.reconstruction.detection import DetectionConfig
 from ops.reconstruction.fitting import seed_of
 from ops.texture.interface import TextureModel
-from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, RegressorSamples, crop_sample, unknown, write_part
+from ops.training.regressor_samples import CROP_PX, TEXTURE_PX, RegressorSamples, crop_sample, write_part
 from ops.weights.bundle import ModelBundle, ModelRef, load_shape, load_texture
 from ops.weights.registry import verify
 from pipeline.cluster.session import ClusterConfig, local_cpus, ray_session
@@ -63,7 +63,6 @@ class _Known(NamedTuple):
     expression: np.ndarray
     light: np.ndarray
     texture: np.ndarray
-    placed: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,15 +262,13 @@ def _finish_part(part: Path, shard: int, samples: Sequence[RegressorSamples], co
 def _unknown(row: Frame, sizes: ModelSizes) -> RegressorSamples:
     matrix = np.array(row.crop_from_image).reshape(2, 3)
     points = np.array(row.landmarks_px).reshape(68, 2) @ matrix[:, :2].T + matrix[:, 2]
-    known = _Known(
-        identity=unknown(sizes.identity),
-        expression=unknown(sizes.expression),
-        light=unknown(len(LIGHT_UNITS)),
-        texture=unknown((3, TEXTURE_PX, TEXTURE_PX)),
-        placed=unknown((68, 2)),
+    identity, expression, light = (
+        np.full(size, np.nan, np.float32) for size in (sizes.identity, sizes.expression, len(LIGHT_UNITS))
     )
+    texture = np.full((3, TEXTURE_PX, TEXTURE_PX), np.nan, np.float32)
+    landmarks = (points / CROP_PX).astype(np.float32)
     crop = decode_png(row.crop_png or b"")
-    return RegressorSamples(crop, (points / CROP_PX).astype(np.float32), seed_array(row.image_id), *known)
+    return RegressorSamples(crop, landmarks, seed_array(row.image_id), identity, expression, light, texture)
 
 
 def _found(row: dict[str, Any], person: dict[str, Any], texture: TextureModel) -> _Known:
@@ -284,7 +281,6 @@ def _found(row: dict[str, Any], person: dict[str, Any], texture: TextureModel) -
         np.array(row["expression"], np.float32),
         (np.array(row["light"]) / np.array(LIGHT_UNITS)).astype(np.float32),
         albedo[0].numpy(),
-        unknown((68, 2)),
     )
 
 

@@ -24,8 +24,8 @@ from ops.training.regressor import (
     train_regressor,
 )
 from ops.training.regressor_samples import FaceFinder, RegressorSamples, SampleSet, portrait_samples, write_part
-from ops.training.stream_samples import SIDE_PX, stream_samples
-from ops.weights.bundle import ModelBundle, load_calibration, load_detector, load_landmarks, load_shape
+from ops.training.stream_samples import SIDE_PX, TrueLandmarks, stream_samples
+from ops.weights.bundle import ModelBundle, load_bias, load_calibration, load_detector, load_landmarks, load_shape
 from ops.weights.registry import sha256_of
 from pipeline.stages.models import load_fit_models
 from pipeline.training.portraits import PortraitSource
@@ -152,16 +152,15 @@ def _photograph(bundle: ModelBundle, folder: Path, people: range, pictures_each:
 def _photographer(bundle: ModelBundle, pictures_each: int) -> Photographer:
     """What makes the samples of people with some numbers."""
     shape = load_shape(bundle.shape)
-    finder = FaceFinder(load_detector(bundle.detector), load_landmarks(bundle.landmarks))
     if bundle.shape.kind == FACE_WORLD:
+        finder = FaceFinder(load_detector(bundle.detector), load_landmarks(bundle.landmarks))
         return lambda people: portrait_samples(shape, finder, people, pictures_each)
-    settings = PortraitSettings(side_px=SIDE_PX, seed=STREAM_SEED, pictures_each=pictures_each)
-    stream = PortraitSource(bundle, settings)()
+    stream = PortraitSource(bundle, PortraitSettings(side_px=SIDE_PX, seed=STREAM_SEED, pictures_each=pictures_each))()
     calibration = load_calibration(bundle.calibration, shape) if bundle.calibration else None
     points = (calibration.surface if calibration else landmark_surface(shape)).of(shape)
+    landmarks = TrueLandmarks(shape, points, load_bias(bundle.landmark_bias) if bundle.landmark_bias else None)
 
-    def photograph(people: range) -> RegressorSamples | None:
-        numbers = range(people.start * pictures_each, people.stop * pictures_each)
-        return stream_samples(stream, finder, points, numbers)
+    def photograph(people: range) -> RegressorSamples:
+        return stream_samples(stream, landmarks, range(people.start * pictures_each, people.stop * pictures_each))
 
     return photograph

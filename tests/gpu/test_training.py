@@ -67,7 +67,6 @@ def batch(models: FitModels) -> SampleBatch:
         expression=0.3 * torch.rand(2, models.shape.expression_size, generator=rng),
         light=torch.zeros(2, 9),
         texture=torch.rand(2, 3, 32, 32, generator=rng),
-        placed=torch.full((2, 68, 2), torch.nan),
     )
 
 

@@ -38,7 +38,6 @@ def _batch(landmarks: torch.Tensor) -> SampleBatch:
         expression=torch.zeros(count, 1),
         light=torch.zeros(count, 9),
         texture=torch.zeros(count, 3, 32, 32),
-        placed=torch.full((count, 68, 2), torch.nan),
     )
 
 

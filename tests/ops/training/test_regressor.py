@@ -103,20 +103,15 @@ def test_a_few_photos_are_seen_often_beside_many_portraits(tmp_path: Path) -> No
     assert (drawn == 0).mean() == pytest.approx(1 / (1 + 7**0.5), abs=0.03)
 
 
-def test_landmarks_are_learned_without_their_bias_and_placed_where_they_belong(
-    models: FitModels, samples: SampleSet
-) -> None:
+def test_landmarks_are_learned_without_their_bias(models: FitModels, samples: SampleSet) -> None:
     shift = torch.zeros(4, 68, 2, dtype=torch.float64)
     shift[0, :, 0] = 0.02
     training = fresh(dataclasses.replace(models, bias=LandmarkBias(coefficients=shift)))
     batch = samples.batch(range(2))
-    placed = torch.full_like(batch.placed, torch.nan)
-    placed[1] = batch.landmarks[1] + 0.5
-    seen, given = training.as_seen(DisplacedBatch(batch._replace(placed=placed), batch.landmarks + 0.1))
+    seen, given = training.as_fits_take(DisplacedBatch(batch, batch.landmarks + 0.1))
     across = torch.tensor((0.02, 0.0))
     torch.testing.assert_close(given, batch.landmarks + 0.1 - across)
-    torch.testing.assert_close(seen.landmarks[0], batch.landmarks[0] - across)
-    torch.testing.assert_close(seen.landmarks[1], placed[1])
+    torch.testing.assert_close(seen.landmarks, batch.landmarks - across)
 
 
 def test_portraits_without_a_face_that_is_found_are_left_out() -> None:
@@ -153,6 +148,19 @@ def test_ridge_finds_a_linear_map() -> None:
     weight, bias = ridge(inputs, inputs @ map_.mT + torch.tensor((5.0, -2.0)), strength=1e-6)
     torch.testing.assert_close(weight, map_, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(bias, torch.tensor((5.0, -2.0)), atol=1e-3, rtol=1e-3)
+
+
+def test_ridge_finds_how_little_few_samples_tell() -> None:
+    rng = torch.Generator().manual_seed(0)
+    map_ = torch.randn(3, 80, generator=rng) / 80**0.5
+    seen, unseen = torch.randn(100, 80, generator=rng), torch.randn(2000, 80, generator=rng)
+    outputs = seen @ map_.mT + 2 * torch.randn(100, 3, generator=rng)
+
+    def error(strength: float | None) -> float:
+        weight, bias = ridge(seen, outputs, strength)
+        return float((unseen @ weight.mT + bias - unseen @ map_.mT).square().mean())
+
+    assert error(None) < 1.05 < error(0.01)
 
 
 def test_truth_costs_less_than_ignorance(models: FitModels, samples: SampleSet) -> None:

@@ -7,13 +7,11 @@ from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.portraits.stream import PaintedLooks, Portrait, PortraitSettings, PortraitStream
 from ops.faceworld.shape import faceworld_canonical_map, faceworld_model
+from ops.fit.landmark_bias import LandmarkBias
 from ops.fit.parameters import LIGHT_UNITS
 from ops.geometry.camera import camera_from_vector, project_points
-from ops.networks.detector import Detections, no_detections
-from ops.training.regressor_samples import FaceFinder, RegressorSamples
-from ops.training.stream_samples import SIDE_PX, stream_samples
-from ops.weights.bundle import resolve_bundle
-from ops.weights.models import load_detector, load_landmarks
+from ops.training.regressor_samples import CROP_PX, RegressorSamples
+from ops.training.stream_samples import SIDE_PX, TrueLandmarks, stream_samples
 
 NUMBERS = range(6, 12)
 
@@ -30,40 +28,56 @@ def stream(shape: MorphableModel) -> PortraitStream:
 
 
 @pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    bundle = resolve_bundle("embedded")
-    return FaceFinder(load_detector(bundle.detector), load_landmarks(bundle.landmarks))
+def samples(stream: PortraitStream, shape: MorphableModel) -> RegressorSamples:
+    return stream_samples(stream, TrueLandmarks(shape, landmark_surface(shape).of(shape), None), NUMBERS)
 
 
 @pytest.fixture(scope="module")
-def samples(stream: PortraitStream, finder: FaceFinder, shape: MorphableModel) -> RegressorSamples:
-    found = stream_samples(stream, finder, landmark_surface(shape).of(shape), NUMBERS)
-    assert found is not None
-    return found
-
-
-@pytest.fixture(scope="module")
-def portraits(stream: PortraitStream, samples: RegressorSamples) -> list[Portrait]:
-    drawn = dict(zip(NUMBERS, stream.portraits(NUMBERS.start, NUMBERS.stop), strict=True))
-    return [drawn[int(number)] for number in samples.seeds]
+def portraits(stream: PortraitStream) -> list[Portrait]:
+    return list(stream.portraits(NUMBERS.start, NUMBERS.stop))
 
 
 def test_the_truth_of_a_sample_projects_to_its_landmarks(
     samples: RegressorSamples, portraits: list[Portrait], shape: MorphableModel
 ) -> None:
-    assert len(portraits) >= 4
+    assert samples.seeds.tolist() == list(NUMBERS)
     points = landmark_surface(shape).of(shape)
     for row, portrait in enumerate(portraits):
         camera = camera_from_vector(torch.from_numpy(portrait.camera).unsqueeze(0))
         known = (torch.from_numpy(column[row : row + 1]) for column in (samples.identity, samples.expression))
         seen = project_points(camera, choose_landmarks(points.vertices_mm(*known), camera))[0].numpy()
-        placed = samples.placed[row]
         # The crop is a similarity of the camera's picture.
         design = np.concatenate((seen, np.ones((68, 1))), 1)
-        affine, *_ = np.linalg.lstsq(design, placed, rcond=None)
-        np.testing.assert_allclose(design @ affine, placed, atol=2e-4)
-        eyes = np.linalg.norm(placed[36] - placed[45])
-        assert np.median(np.linalg.norm(samples.landmarks[row] - placed, axis=1)) < 0.15 * eyes
+        affine, *_ = np.linalg.lstsq(design, samples.landmarks[row], rcond=None)
+        np.testing.assert_allclose(design @ affine, samples.landmarks[row], atol=2e-4)
+
+
+def test_crops_show_the_portrait(samples: RegressorSamples, portraits: list[Portrait]) -> None:
+    for row, portrait in enumerate(portraits):
+        seen = portrait.visible[17:68]
+        places = portrait.points_px[17:68][seen].astype(int)
+        there = (samples.landmarks[row, 17:][seen] * CROP_PX).astype(int).clip(0, CROP_PX - 1)
+        before = portrait.image_rgb[places[:, 1], places[:, 0]].astype(float).mean(1)
+        after = samples.crops_rgba[row][there[:, 1], there[:, 0], :3].astype(float).mean(1)
+        assert np.corrcoef(before, after)[0, 1] > 0.8
+
+
+def test_a_known_bias_is_put_on_as_fits_take_it_off(
+    stream: PortraitStream, samples: RegressorSamples, shape: MorphableModel
+) -> None:
+    coefficients = 0.02 * torch.randn(4, 68, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    coefficients[1:] *= 0.2
+    bias = LandmarkBias(coefficients=coefficients)
+    points = landmark_surface(shape).of(shape)
+    biased = stream_samples(stream, TrueLandmarks(shape, points, bias), NUMBERS[:3])
+    corrected = bias.taken_off(shape, torch.from_numpy(biased.landmarks)).numpy()
+    for row in range(3):
+        first, second = (np.concatenate((p, np.ones((68, 1))), 1) for p in (corrected[row], samples.landmarks[row]))
+        # The crops follow the biased points, so they differ by a similarity.
+        affine, *_ = np.linalg.lstsq(first, second[:, :2], rcond=None)
+        eyes = np.linalg.norm(second[36] - second[45])
+        assert np.linalg.norm(first @ affine - second[:, :2], axis=1).max() < 0.03 * eyes
+        assert np.linalg.norm(biased.landmarks[row] - samples.landmarks[row], axis=1).max() > 0.1 * eyes
 
 
 def test_albedo_and_light_are_those_of_the_picture(samples: RegressorSamples, portraits: list[Portrait]) -> None:
@@ -74,12 +88,3 @@ def test_albedo_and_light_are_those_of_the_picture(samples: RegressorSamples, po
     assert samples.texture.max() <= 1
     assert samples.texture.std() > 0.05
     assert np.ptp(samples.light[:, 3:6], axis=1).max() == 0
-
-
-def test_portraits_without_a_face_that_is_found_are_left_out(stream: PortraitStream, finder: FaceFinder) -> None:
-    def blind(image_rgb: np.ndarray) -> Detections:
-        return no_detections()
-
-    shape = faceworld_model()
-    points = landmark_surface(shape).of(shape)
-    assert stream_samples(stream, finder._replace(detector=blind), points, range(2)) is None
