@@ -6,22 +6,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from ops.face.alignment import resample_window
-from ops.face.signal import are_grey
-from ops.face.skin import skin_weight
-from ops.files.photo import LUMA
 from ops.fit import FitInput, FitModels
-from ops.fit.views import make_views
 from ops.geometry.camera import Camera, camera_from_vector
-from ops.networks.recognition import cosine_similarity
 from ops.reconstruction.fitting import AlignedFace, FittedFace, PhotoTextured, to_bytes
+from ops.reconstruction.likeness import Look, draw, kept_shares, make_look, similarity
 from ops.render.lighting import Light, light_from_vector
-from ops.render.render import Topology, render
 from ops.texture.atlas import Atlas
-from ops.texture.photo_texture import photo_texture
+from ops.texture.photo_texture import PhotoResidual, photo_residual
 from ops.texture.unwrapping import FittedPhoto, resized, unwrap_photo
 
 TextureSource = Literal["model", "photo"]
@@ -33,13 +27,6 @@ MOST_PHOTOS = 8
 """Photos of a person that its texture is made of."""
 SIDE_VIEW = math.radians(20)
 """From this yaw on a photo shows the side of a face."""
-
-
-class _Picture(NamedTuple):
-    """A face drawn with a texture, in the crop's frame."""
-
-    image: Float[Tensor, "3 side side"]
-    mask: Bool[Tensor, "side side"]
 
 
 def texture_crop_px(texture_px: int) -> int:
@@ -85,22 +72,30 @@ def _texture_person(models: FitModels, atlas: Atlas, photos: Sequence[_Photo]) -
     latent = photos[0].fit.texture.unsqueeze(0).to(models.device)
     model_rgb = resized(models.texture(latent)[0].clamp(0, 1), atlas.side).clamp(0, 1)
     chosen = choose_photos([photo.fit.camera for photo in photos], [_zoom(photo.face) for photo in photos])
+    looks = [look_at(models, photo.fit, photo.crop_rgb, photo.landmarks_px) for photo in photos]
     unwrapped = {
-        number: unwrap_photo(models.shape, atlas, _fitted_photo(models, photos[number], model_rgb)) for number in chosen
+        number: unwrap_photo(models.shape, atlas, _fitted_photo(photos[number], looks[number], model_rgb))
+        for number in chosen
     }
-    whole = photo_texture(model_rgb, list(unwrapped.values()), atlas)
+
+    def residual_and_texture(numbers: Sequence[int]) -> tuple[PhotoResidual, Float[Tensor, "3 side side"]]:
+        residual = photo_residual(model_rgb, [unwrapped[number] for number in numbers], atlas)
+        return residual, residual.texture(kept_shares(models, atlas, residual, [looks[number] for number in numbers]))
+
+    whole, whole_rgb = residual_and_texture(chosen)
     guessed = 1 - whole.seen - whole.mirrored
-    texture_rgb, model_texture_rgb = to_bytes(whole.rgb.cpu()), to_bytes(model_rgb.cpu())
+    texture_rgb, model_texture_rgb = to_bytes(whole_rgb.cpu()), to_bytes(model_rgb.cpu())
     weight_rgb = to_bytes(torch.stack((whole.seen, whole.mirrored, guessed)).cpu())
     seen = float(whole.seen[atlas.face].mean())
     found: list[FittedFace] = []
     for number, photo in enumerate(photos):
-        others = [one for other, one in unwrapped.items() if other != number]
+        others = [other for other in chosen if other != number]
         crossed = None
         if others and models.judge is not None:
-            texture = photo_texture(model_rgb, others, atlas).rgb if number in unwrapped else whole.rgb
-            crossed = _judged(models, photo, _drawn(models, photo, texture))
-        picture = _drawn(models, photo, whole.rgb)
+            texture = residual_and_texture(others)[1] if number in unwrapped else whole_rgb
+            value = float(similarity(models.judge, looks[number], draw(models, looks[number], texture)))
+            crossed = value if math.isfinite(value) else None
+        picture = draw(models, looks[number], whole_rgb)
         told = PhotoTextured(model_texture_rgb, weight_rgb, seen, crossed)
         render_rgba = to_bytes(picture.image.cpu(), picture.mask.cpu())
         found.append(photo.fit._replace(texture_rgb=texture_rgb, render_rgba=render_rgba, photo_texture=told))
@@ -131,48 +126,26 @@ def _zoom(face: AlignedFace) -> float:
     return math.sqrt(abs(np.linalg.det(linear))) * len(face.finest_rgba) / len(face.crop_rgba)
 
 
-def _fitted_photo(models: FitModels, photo: _Photo, model_rgb: Float[Tensor, "3 texel texel"]) -> FittedPhoto:
-    fit, device = photo.fit, models.device
-    rgba = torch.from_numpy(np.array(photo.face.finest_rgba)).to(device).permute(2, 0, 1)
+def look_at(
+    models: FitModels, fit: FittedFace, crop_rgb: Float[Tensor, "3 side side"], landmarks_px: Float[Tensor, "68 2"]
+) -> Look:
+    """A fitted photo as recognition compares it with its renders; landmarks in pixels of the crop."""
+    identity, expression, camera, light = (
+        value.unsqueeze(0).to(models.device) for value in (fit.identity, fit.expression, fit.camera, fit.light)
+    )
+    vertices = models.shape.vertices_mm(identity, expression)
+    return make_look(crop_rgb, landmarks_px, vertices, camera_from_vector(camera), light_from_vector(light))
+
+
+def _fitted_photo(photo: _Photo, look: Look, model_rgb: Float[Tensor, "3 texel texel"]) -> FittedPhoto:
+    rgba = torch.from_numpy(np.array(photo.face.finest_rgba)).to(model_rgb.device).permute(2, 0, 1)
     return FittedPhoto(
         crop_rgb=(rgba[:3].float() / 255).contiguous(),
         valid=rgba[3] > 0,
         landmarks_px=photo.landmarks_px * (rgba.shape[-1] / photo.crop_rgb.shape[-1]),
-        vertices_mm=models.shape.vertices_mm(fit.identity.to(device), fit.expression.to(device)),
-        camera=Camera(*(value[0] for value in _camera(models, fit))),
-        light=Light(*(value[0] for value in _light(models, fit))),
+        vertices_mm=look.vertices_mm[0],
+        camera=Camera(*(value[0] for value in look.camera)),
+        light=Light(*(value[0] for value in look.light)),
         texture=model_rgb,
         zoom=_zoom(photo.face),
     )
-
-
-def _drawn(models: FitModels, photo: _Photo, texture: Float[Tensor, "3 texel texel"]) -> _Picture:
-    shape, fit = models.shape, photo.fit
-    topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
-    vertices = shape.vertices_mm(*(value.unsqueeze(0).to(models.device) for value in (fit.identity, fit.expression)))
-    camera, light, side = _camera(models, fit), _light(models, fit), photo.crop_rgb.shape[-1]
-    seen = render(topology, vertices, texture.unsqueeze(0), camera, light, side, rasterizer=models.rasterizer)
-    return _Picture(seen.image[0].clamp(0, 1), seen.mask[0])
-
-
-def _judged(models: FitModels, photo: _Photo, picture: _Picture) -> float | None:
-    """Cosine between a photo and a face drawn over it, by the judge, as a fit is judged."""
-    assert models.judge is not None
-    crop, image = photo.crop_rgb, picture.image
-    if bool(are_grey(crop.unsqueeze(0))[0]):
-        image = (image * image.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True).expand_as(image)
-    alpha = skin_weight(photo.landmarks_px.unsqueeze(0), crop.shape[-1])[0] * picture.mask
-    shown = torch.stack((crop, alpha * image + (1 - alpha) * crop))
-    straight = make_views(1, crop.shape[-1])[0]
-    window = resample_window(shown, straight.vertical.to(crop.device), straight.horizontal.to(crop.device))
-    first, second = models.judge(window).embedding
-    similarity = float(cosine_similarity(first, second))
-    return similarity if math.isfinite(similarity) else None
-
-
-def _camera(models: FitModels, fit: FittedFace) -> Camera:
-    return camera_from_vector(fit.camera.unsqueeze(0).to(models.device))
-
-
-def _light(models: FitModels, fit: FittedFace) -> Light:
-    return light_from_vector(fit.light.unsqueeze(0).to(models.device))

@@ -1,17 +1,23 @@
-"""A person's own texture: that of the model, with what the person's photos show beyond it."""
+"""A person's own texture: that of the model, with what the person's photos show beyond it.
+
+The luma of that residual falls into bands, octave by octave from pores to what is as wide as a cheek. How much of each
+band is kept, and where, is for others to say: `ops.reconstruction.likeness` asks recognition.
+"""
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d
+from torch.nn.functional import conv2d, interpolate, max_pool2d
 
 from ops.texture.atlas import Atlas
 from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
 from ops.texture.completion import (
+    DARKEST_HUE,
     EYE_WEIGHT,
     agreement,
     complete_eyeballs,
@@ -28,31 +34,35 @@ OUTLINE = 1 / 256
 """How far what is not believed is widened, texture sides: at its edge pixels show skin and hair at once."""
 FADE = 0.1
 """How fast the residual dies away beyond what is seen."""
-COARSE = 8 / 256
-"""Standard deviation, texture sides, of the blur that divides the residual into a coarse and a fine part."""
-REPEATS = 0.4
-"""Share of the fine luma residual of one photo that another photo of the person shows again."""
+BLURS = (1 / 256, 2 / 256, 4 / 256, 8 / 256)
+"""Standard deviations, texture sides, of the blurs between which the bands lie."""
+BANDS = len(BLURS) + 1
+FINE_HUE = 0.5
+"""Share of what is narrower than the widest blur in Cb / luma and Cr / luma: compression leaves patches there."""
 
 
-class PhotoTexture(NamedTuple):
-    """A texture and where it comes from."""
+class PhotoResidual(NamedTuple):
+    """What photos show of a face beyond a model's texture."""
 
-    rgb: Float[Tensor, "3 side side"]
-    """Albedo in [0, 1]."""
+    bare_rgb: Float[Tensor, "3 side side"]
+    """The model's texture with the photos' hue; not clipped."""
+    tint: Float[Tensor, "3 side side"]
+    """RGB of that hue at luma 1: what luma adds comes in it."""
+    luma: Float[Tensor, "band side side"]
+    """What the photos add to its luma, `BANDS` parts, the finest first."""
     seen: Float[Tensor, "side side"]
     """How far a texel is told by photos, in [0, 1]."""
     mirrored: Float[Tensor, "side side"]
     """How far by its mirror image; what is left of 1 is guessed by the model."""
 
+    def texture(self, shares: Float[Tensor, "band rows columns"]) -> Float[Tensor, "3 side side"]:
+        """RGB in [0, 1] with a share of every band, given on a grid that covers the texture."""
+        whole = interpolate(shares[None], self.luma.shape[-2:], mode="bilinear", align_corners=False)[0]
+        return (self.bare_rgb + (whole * self.luma).sum(0) * self.tint).clamp(0, 1)
 
-def photo_texture(
-    model_rgb: Float[Tensor, "3 side side"],
-    photos: Sequence[Unwrapped],
-    atlas: Atlas,
-) -> PhotoTexture:
-    """The model's texture with the residual of some photos of the person.
 
-    Of the luma residual so much is kept as is likely to be the person's, not the photo's (`kept_residual`).
+def photo_residual(model_rgb: Float[Tensor, "3 side side"], photos: Sequence[Unwrapped], atlas: Atlas) -> PhotoResidual:
+    """What some photos of a person show beyond the model's texture.
 
     Texels that differ from the model's by more than skin does, over more than a texel or two, are glasses, hair, hands
     or cast shadows: they are left to the model. Of the eyeballs every seen texel is believed.
@@ -61,13 +71,38 @@ def photo_texture(
     seen = merge_photos(photos, [_believed(one.albedo, expected, chroma=not one.grey) for one in photos])
     believed = _believed(seen.albedo, expected, chroma=False)
     full = complete_texture(expected, seen, atlas, atlas.face, believed, fade=FADE)
-    full = expected + kept_residual(full - expected, _photos_seen(photos), atlas)
     share, borrowed = told_shares(seen.luma_weight, atlas, atlas.face, believed)
     if bool(atlas.eyeballs.any()):
         eyes = merge_photos(photos)
         full = torch.where(atlas.eyeballs, complete_eyeballs(expected, eyes, atlas), full)
         share = torch.where(atlas.eyeballs, seen_share(EYE_WEIGHT * eyes.luma_weight), share)
-    return PhotoTexture(rgb_from_luma_chroma(full).clamp(0, 1), share, borrowed)
+    of_model, of_photos = (image[1:] / image[:1].clamp_min(DARKEST_HUE) for image in (expected, full))
+    bands = divide_residual(torch.cat((full[:1] - expected[:1], of_photos - of_model)), atlas)
+    hue = bands[-1, 1:] + FINE_HUE * bands[:-1, 1:].sum(0)
+    toned = torch.cat((expected[:1], expected[1:] + hue * expected[:1]))
+    tint = torch.cat((torch.ones_like(expected[:1]), of_model + hue))
+    return PhotoResidual(rgb_from_luma_chroma(toned), rgb_from_luma_chroma(tint), bands[:, 0], share, borrowed)
+
+
+def divide_residual(
+    residual: Float[Tensor, "channel side side"], atlas: Atlas
+) -> Float[Tensor, "band channel side side"]:
+    """A residual on face and eyeballs as `BANDS` parts that add up to it, the finest first.
+
+    The two are blurred apart, as they do not lie side by side on the head.
+    """
+    parts = [_bands(residual, part.to(residual.dtype)) for part in (atlas.face, atlas.eyeballs) if bool(part.any())]
+    return torch.stack(parts).sum(0)
+
+
+def _bands(
+    residual: Float[Tensor, "channel side side"], region: Float[Tensor, "side side"]
+) -> Float[Tensor, "band channel side side"]:
+    levels = [residual * region]
+    for blur in BLURS:
+        *wide, norm = blurred(torch.cat((levels[0], region.unsqueeze(0))), blur * region.shape[-1])
+        levels.append(torch.stack(wide) / norm.clamp_min(1e-4) * region)
+    return torch.stack([fine - wide for fine, wide in pairwise(levels)] + levels[-1:])
 
 
 def _believed(
@@ -80,31 +115,6 @@ def _believed(
     share = (2 * agreement(seen, expected, DOUBT, chroma=chroma) - 1).clamp_min(0)
     reach = math.ceil(OUTLINE * share.shape[-1])
     return -max_pool2d(-share[None, None], 2 * reach + 1, 1, reach)[0, 0]
-
-
-def kept_residual(
-    residual: Float[Tensor, "3 side side"], photos_seen: Float[Tensor, "side side"], atlas: Atlas
-) -> Float[Tensor, "3 side side"]:
-    """What of a residual inside the face is the person's rather than the photos'.
-
-    Of what differs from the model in one photo a share r would differ in another one, too: the rest is its light, its
-    make-up, its year. So in the mean of n photos the person's share is n r / (1 + (n - 1) r) (Spearman 1910, Brown
-    1910), which is the factor that leaves the least squared error. That is for fine luma: wide differences of luma are
-    light, which does not repeat, and are left out. The tone, which is wide and in Cb and Cr, is kept as it is seen.
-    """
-    face = atlas.face.to(residual.dtype)
-    sigma = COARSE * atlas.side
-    coarse = blurred(residual * face, sigma) / blurred(face.unsqueeze(0), sigma).clamp_min(1e-4)
-    narrow = photos_seen * REPEATS / (1 + (photos_seen - 1) * REPEATS)
-    toned = torch.cat((torch.zeros_like(coarse[:1]), coarse[1:]))
-    return (toned + narrow * (residual - coarse)) * face
-
-
-def _photos_seen(photos: Sequence[Unwrapped]) -> Float[Tensor, "side side"]:
-    """How many equally well seen photos there are of a texel, at least 1: (sum w)^2 / sum w^2 of squared weights."""
-    weight = torch.stack([photo.weight for photo in photos]) ** 2
-    count = weight.sum(0) ** 2 / weight.square().sum(0).clamp_min(1e-12)
-    return count.clamp_min(1)
 
 
 def blurred(image: Float[Tensor, "channel side side"], sigma: float) -> Float[Tensor, "channel side side"]:

@@ -6,7 +6,7 @@
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from statistics import fmean
@@ -172,7 +172,8 @@ class UnwrapPeople:
         people = loaded.run.shard_table(folder_of(shard), "identities").to_pylist()
         frames = loaded.run.shard_table(folder_of(shard), "frames").to_pylist()
         fitted = {frame["image_id"]: frame for frame in frames if frame["status"] == Status.OK}
-        crops = self._crops(loaded, shard, fitted)
+        aligned = aligned_frames(loaded.run, loaded.planned, shard, fitted, loaded.decoder)
+        crops = {frame.image_id: decode_png(frame.crop_png) for frame in aligned if frame.crop_png is not None}
         rows: list[Row] = []
         for person in people:
             with naming(self, person["identity_id"]):
@@ -184,26 +185,6 @@ class UnwrapPeople:
         with as_output_errors(self.folder):
             self.folder.write(name, buffer.getvalue())
         return written
-
-    def _crops(self, loaded: _Loaded, shard: int, fitted: dict[str, Row]) -> dict[str, np.ndarray]:
-        """The aligned crops of the fitted photos, RGBA, cut anew with the landmarks of the run."""
-        configuration = loaded.run.record["configuration"]
-        items = block_of(loaded.planned.rows(shard))
-        wanted = pa.array(sorted({frame["identity_id"] for frame in fitted.values()}), pa.string())
-        items = items.filter(pc.is_in(items.column("identity_id"), value_set=wanted))
-        if not items.num_rows:
-            return {}
-        plan = configuration["plan"]
-        read = ReadFrames(
-            frames=plan["frames"],
-            frame_choice=plan.get("frame_choice", "uniform"),
-            clip_timeout_s=configuration["clip_timeout_s"],
-        )
-        decoded = [frame for frame in frames_from_table(read(loaded.decoder, items)) if frame.image_id in fitted]
-        found = [_with_face(frame, fitted[frame.image_id]) for frame in decoded if frame.ok]
-        align = AlignFaces(side_px=configuration["fit"]["render_px"])
-        aligned = frames_from_table(align(None, table_from_frames(found, DETECTED)))
-        return {frame.image_id: decode_png(frame.crop_png) for frame in aligned if frame.crop_png is not None}
 
     def _person(self, loaded: _Loaded, person: Row, frames: Sequence[Row], crops: dict[str, np.ndarray]) -> Row:
         held_out = self.selection.holds_out(person["identity_id"])
@@ -258,6 +239,42 @@ class UnwrapPeople:
             zoom=float(torch.linalg.det(matrix[:, :2]).abs().sqrt()),
         )
         return unwrap_photo(loaded.shape, loaded.atlas, photo)
+
+
+def aligned_frames(
+    run: Run,
+    planned: PlannedShards,
+    shard: int,
+    fitted: Mapping[str, Row],
+    decoder: ChildProcess,
+    texture_side_px: int | None = None,
+) -> list[Frame]:
+    """The fitted photos of a run's shard with their crops, cut anew with the landmarks of the run.
+
+    Args:
+        run: where they were fitted.
+        planned: the run's plans.
+        shard: its number.
+        fitted: rows of `frames` by image id.
+        decoder: reads the photos.
+        texture_side_px: side of a second crop, for a texture from photos.
+    """
+    configuration = run.record["configuration"]
+    items = block_of(planned.rows(shard))
+    wanted = pa.array(sorted({frame["identity_id"] for frame in fitted.values()}), pa.string())
+    items = items.filter(pc.is_in(items.column("identity_id"), value_set=wanted))
+    if not items.num_rows:
+        return []
+    plan = configuration["plan"]
+    read = ReadFrames(
+        frames=plan["frames"],
+        frame_choice=plan.get("frame_choice", "uniform"),
+        clip_timeout_s=configuration["clip_timeout_s"],
+    )
+    decoded = [frame for frame in frames_from_table(read(decoder, items)) if frame.image_id in fitted]
+    found = [_with_face(frame, fitted[frame.image_id]) for frame in decoded if frame.ok]
+    align = AlignFaces(side_px=configuration["fit"]["render_px"], texture_side_px=texture_side_px)
+    return frames_from_table(align(None, table_from_frames(found, DETECTED)))
 
 
 def people_file(shard: int) -> str:

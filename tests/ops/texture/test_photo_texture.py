@@ -1,9 +1,10 @@
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import torch
 
-from ops.texture.photo_texture import REPEATS, PhotoTexture, blurred, kept_residual, photo_texture
+from ops.texture.photo_texture import BANDS, blurred, divide_residual, photo_residual
 from ops.texture.unwrapping import FittedPhoto, unwrap_photo
 from tests.ops.texture.conftest import PaintedPeople
 from tests.support.known_faces import Shot, photograph_face
@@ -15,9 +16,18 @@ def photo(people: PaintedPeople, shot: Shot) -> FittedPhoto:
     return photograph_face(people.shape, people.albedo[PERSON], people.fitted(PERSON), shot)
 
 
-def texture(people: PaintedPeople, *photos: FittedPhoto) -> PhotoTexture:
+class Textured(NamedTuple):
+    """A texture with all of a residual, and where it comes from."""
+
+    rgb: torch.Tensor
+    seen: torch.Tensor
+    mirrored: torch.Tensor
+
+
+def texture(people: PaintedPeople, *photos: FittedPhoto) -> Textured:
     unwrapped = [unwrap_photo(people.shape, people.atlas, one) for one in photos]
-    return photo_texture(people.fitted(PERSON), unwrapped, people.atlas)
+    residual = photo_residual(people.fitted(PERSON), unwrapped, people.atlas)
+    return Textured(residual.texture(torch.ones(BANDS, 1, 1)), residual.seen, residual.mirrored)
 
 
 def error(people: PaintedPeople, rgb: torch.Tensor, where: torch.Tensor) -> float:
@@ -81,18 +91,44 @@ def test_a_person_s_colour_photo_colours_the_grey_one(people: PaintedPeople) -> 
     assert error(people, both.rgb, shown) < error(people, alone.rgb, shown)
 
 
-def test_what_more_photos_agree_on_is_kept_more_and_wide_luma_is_taken_for_light(people: PaintedPeople) -> None:
-    wide = torch.full((3, 128, 128), 0.1)
-    narrow = wide * torch.tensor((1.0, -1.0)).repeat(64)
-    face, kept = people.atlas.face, []
-    for count in (1.0, 2.0, 8.0):
-        photos_seen = torch.full((128, 128), count)
-        found = kept_residual(wide, photos_seen, people.atlas)
-        torch.testing.assert_close(found[1:, face], wide[1:, face], atol=1e-4, rtol=0)
-        assert found[0].abs().max() < 1e-3
-        kept.append(float(kept_residual(narrow, photos_seen, people.atlas)[0].abs()[face].mean()) / 0.1)
-    assert kept[0] == pytest.approx(REPEATS, abs=0.03)
-    assert kept[0] < kept[1] < kept[2] < 1
+def test_the_bands_of_a_residual_add_up_and_divide_it_by_fineness(people: PaintedPeople) -> None:
+    face, side = people.atlas.face, people.atlas.side
+    stripes = 0.1 * torch.tensor((1.0, -1.0)).repeat(side // 2).expand(side, -1)
+    even = torch.full((side, side), 0.05)
+    bands = divide_residual((stripes + even)[None], people.atlas)[:, 0]
+    torch.testing.assert_close(bands.sum(0), (stripes + even) * face, atol=1e-6, rtol=0)
+    torch.testing.assert_close(divide_residual(even[None], people.atlas)[-1, 0], even * face, atol=1e-5, rtol=0)
+    # Stripes of one texel lie below the first two blurs, of half a texel and of one here.
+    inner = blurred(face[None].float(), 3.0)[0] > 0.99
+    assert bands[:2].sum(0)[inner].abs().mean() > 0.098
+    assert bands[2:4][:, inner].abs().max() < 0.005
+
+
+def test_shares_on_a_grid_decide_where_a_band_is_kept(people: PaintedPeople) -> None:
+    unwrapped = unwrap_photo(people.shape, people.atlas, photo(people, Shot()))
+    residual = photo_residual(people.fitted(PERSON), [unwrapped], people.atlas)
+    left = torch.zeros(BANDS, 1, 8)
+    left[0, :, :4] = 1.0
+    side, added = people.atlas.side, residual.texture(left) - residual.bare_rgb.clamp(0, 1)
+    assert added[..., 3 * side // 4 :].abs().max() == 0
+    half = slice(0, side // 4)
+    expected = (residual.bare_rgb + residual.luma[0] * residual.tint).clamp(0, 1)[..., half]
+    torch.testing.assert_close(residual.texture(left)[..., half], expected, atol=1e-6, rtol=0)
+
+
+def test_darker_luma_keeps_the_hue_of_the_photos(people: PaintedPeople) -> None:
+    fitted, plain = people.fitted(PERSON), photo(people, Shot())
+    warm = replace(plain, crop_rgb=plain.crop_rgb * torch.tensor((1.0, 0.95, 0.9))[:, None, None])
+    neutral, residual = (
+        photo_residual(fitted, [unwrap_photo(people.shape, people.atlas, one)], people.atlas) for one in (plain, warm)
+    )
+    shown = (residual.seen > 0.5) & people.atlas.face & (fitted.amin(0) > 0.05)
+    assert int(shown.sum()) > 1000
+    blue, before = (one.bare_rgb[2][shown] / one.bare_rgb[0][shown] for one in (residual, neutral))
+    assert float((blue / before).median()) == pytest.approx(0.9, abs=0.03)
+    fainter = residual._replace(luma=-0.1 * fitted.mean(0).expand_as(residual.luma))
+    darker = fainter.texture(torch.ones(BANDS, 1, 1))[:, shown]
+    torch.testing.assert_close(darker[2] / darker[0], blue, atol=0.05, rtol=0)
 
 
 def test_a_blur_keeps_the_sum() -> None:
