@@ -37,6 +37,29 @@ class DensePoints(NamedTuple):
     """Row i: the points that may carry jaw landmark i as the head turns; the first is i itself."""
 
 
+class DenseSight(NamedTuple):
+    """What a network sees of dense points in some aligned crops.
+
+    They are vertices of the shape model, so nothing has to be known of what an annotator means by them (Wood et al.,
+    ECCV 2022).
+    """
+
+    points: Float[Tensor, "image point 2"]
+    """Crop sides."""
+    deviations: Float[Tensor, "image point"]
+    """Standard deviation of each coordinate by the network's own account, crop sides."""
+    vertices: Int64[Tensor, " point"]
+    """Of the shape model."""
+
+    def rows(self, images: slice | Int64[Tensor, " row"]) -> "DenseSight":
+        """Those of some images."""
+        return DenseSight(self.points[images], self.deviations[images], self.vertices)
+
+    def to(self, device: torch.device | str) -> "DenseSight":
+        """The same on another device."""
+        return DenseSight(*(value.to(device) for value in self))
+
+
 def choose_dense_points(model: MorphableModel, count: int = DENSE_POINT_COUNT) -> DensePoints:
     """Spread `count` points over a symmetric shape model's face; a function of the model alone.
 

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ops.face.blendshapes import SMILE, blendshape_direction, has_ict_expressions
+from ops.face.dense_points import DenseSight
 from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.landmark_points import JAW, choose_candidates, landmark_surface
 from ops.face.morphable_model import MorphableModel, MorphablePoints
-from ops.fit.dense_sight import DenseSight
 from ops.fit.initial_camera import initial_camera
 from ops.fit.parameters import CAMERA_UNITS, to_camera
 from ops.geometry.camera import Camera, camera_from_world, project_points, view_points

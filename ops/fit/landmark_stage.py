@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ops.face.dense_points import DenseSight
 from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.morphable_model import MorphableModel
-from ops.fit.dense_sight import DenseSight
 from ops.fit.landmark_problem import LandmarkProblem, LandmarkStageConfig
 
 

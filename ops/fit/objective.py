@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ops.face.alignment import ARCFACE_SIDE_PX, resample_window
+from ops.face.dense_points import DenseSight
 from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.landmark_points import LandmarkSurface, choose_landmarks, landmark_surface
 from ops.face.morphable_model import MorphableModel
@@ -19,7 +20,6 @@ from ops.files.photo import LUMA
 from ops.fit import losses
 from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
-from ops.fit.dense_sight import DenseSight, see_densely
 from ops.fit.landmark_bias import LandmarkBias
 from ops.fit.landmark_problem import (
     BESIDE_DENSE,
@@ -32,7 +32,7 @@ from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, dr
 from ops.fit.views import View, make_views
 from ops.geometry.camera import project_points
 from ops.geometry.constants import constant_like
-from ops.networks.dense_landmarks import DenseLandmarks
+from ops.networks.dense_landmarks import DenseLandmarks, see_densely
 from ops.networks.recognition import Recognition, in_bfloat16
 from ops.networks.regressor import Regressor
 from ops.render.rasterize import RasterizerName
@@ -73,7 +73,7 @@ class FitModels:
     calibration: LandmarkCalibration | None = None
     """Where the landmarks lie on the shape and how they scatter; None: at its own vertices."""
     dense: DenseLandmarks | None = None
-    """Points all over the face for stage one, see `ops.fit.dense_sight`."""
+    """Points all over the face for stage one, see `ops.face.dense_points`."""
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
     rasterizer: RasterizerName = "warp"
     """What draws where the device is a GPU."""

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from ops.face.dense_points import DenseSight
 from ops.face.landmark_points import choose_landmarks
 from ops.fit.adam import adam_init, adam_step, step_sizes
 from ops.fit.config import FitConfig
-from ops.fit.dense_sight import DenseSight
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks, identity_precision
 from ops.fit.losses import landmark_distance
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels, Held

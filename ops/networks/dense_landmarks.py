@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from ops.errors import ConfigurationError, ModelFormatError
-from ops.face.dense_points import DensePoints, outline_landmarks
+from ops.face.dense_points import DensePoints, DenseSight, outline_landmarks
 from ops.face.morphable_model import MorphableModel
 from ops.files.tensor_file import read_tensor_file
 from ops.networks.embedded_blocks import CONTENT, ConvUnit, Residual, load_weights
@@ -220,6 +220,27 @@ class DenseLandmarks:
 
 def _back(points: Float[np.ndarray, "point 2"], matrix: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "point 2"]:
     return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2].astype(np.float64)).T
+
+
+def see_densely(
+    network: DenseLandmarks, images: Float[Tensor, "image 3 side side"], landmarks_px: Float[Tensor, "image 68 2"]
+) -> DenseSight:
+    """Look at aligned crops, each by itself, from where its 68 landmarks are; not finite where these are not."""
+    crops = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    around = landmarks_px.cpu().numpy().astype(np.float32)
+    side, count = images.shape[-1], len(network.dense.vertices)
+    points = np.full((len(crops), count, 2), np.nan, np.float32)
+    deviations = np.full((len(crops), count), np.nan, np.float32)
+    for image, landmarks in enumerate(around):
+        if np.isfinite(landmarks).all():
+            found = network.find_about(crops[image], landmarks[None])
+            points[image], deviations[image] = found.points_px[0], found.deviations_px[0]
+    sight = DenseSight(
+        points=torch.from_numpy(points).double() / side,
+        deviations=torch.from_numpy(deviations).double() / side,
+        vertices=network.dense.vertices,
+    )
+    return sight.to(images.device)
 
 
 def load_dense_landmarks(path: Path, device: str = "cpu") -> DenseLandmarks:

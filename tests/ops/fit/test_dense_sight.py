@@ -1,14 +1,13 @@
 import torch
 
-from ops.face.dense_points import choose_dense_points
+from ops.face.dense_points import DenseSight, choose_dense_points
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import faceworld_model
-from ops.fit.dense_sight import DenseSight, see_densely
 from ops.fit.landmark_problem import LandmarkProblem, LandmarkStageConfig
 from ops.fit.landmark_stage import fit_landmarks, identity_covariance
 from ops.fit.uncertainty import shape_spread
 from ops.geometry.camera import Camera, project_points
-from ops.networks.dense_landmarks import DenseLandmarks, DenseNetwork
+from ops.networks.dense_landmarks import DenseLandmarks, DenseNetwork, see_densely
 
 POINTS = 150
 ALONE = torch.tensor((0, 1))

@@ -141,7 +141,7 @@ def test_fitted_frames_of_a_clip_become_samples_whichever_they_are(
     run = open_storage(tmp_path / "run")
     frames = [frame(2), frame(3, "rejected"), frame(9)]
     write_output(run, {"p": frames}, record={"models": resolve_bundle("embedded").description()})
-    stage = SampleFits(run=tmp_path / "run", folder=tmp_path / "samples", bundle=resolve_bundle("embedded"))
+    stage = sampling(tmp_path / "run", tmp_path / "samples")
     source = RunSource(open_run(tmp_path / "run"), TEXTURE)
     run_stage(stage, source, pa.table({"shard": [0]}, schema=PENDING))
     (part,) = (tmp_path / "samples").iterdir()
