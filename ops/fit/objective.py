@@ -143,9 +143,12 @@ class FitInput(NamedTuple):
         )
 
 
-def with_dense_points(models: FitModels, inputs: FitInput) -> FitInput:
-    """The same with what the models' dense landmark network sees; unchanged without one, or where it has looked."""
-    if models.dense is None or inputs.dense is not None:
+def with_dense_points(models: FitModels, inputs: FitInput, config: FitConfig) -> FitInput:
+    """The same with what the models' dense landmark network sees, for stage one.
+
+    Unchanged without a network, where it has looked, and for a start that has no stage one.
+    """
+    if models.dense is None or inputs.dense is not None or config.start != "landmarks":
         return inputs
     return inputs._replace(dense=see_densely(models.dense, inputs.images, inputs.landmarks_px))
 

@@ -70,7 +70,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     """
     started = time.perf_counter()
     held: Held | None = None
-    inputs = with_dense_points(models, inputs)
+    inputs = with_dense_points(models, inputs, config)
     with torch.no_grad():
         if models.bias is not None:
             side = config.render_px

@@ -118,7 +118,7 @@ def fit_people(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wa
     Raises:
         ConfigurationError: a start from a regressor that the models do not have.
     """
-    inputs = with_dense_points(models, inputs)
+    inputs = with_dense_points(models, inputs, config)
     result = fit_faces(models, inputs, config, watch)
     preview = render_fit(models, inputs, result, config.render_px)
     spread = shape_std_mm(models, inputs, result)
