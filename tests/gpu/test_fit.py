@@ -52,6 +52,7 @@ def test_a_few_steps_end_where_the_cpu_ends_without_waiting(
 ) -> None:
     config, expected = on_the_cpu
     models = load_fit_models.__wrapped__(embedded, "cuda")
+    fit_faces(models, to_cuda(inputs), config)  # constants are copied to the device once in a process
     with counted_iterations(cuda) as costs:
         found = fit_faces(models, to_cuda(inputs), config)
     assert_close(found, expected, turned=TURNED[config.start])

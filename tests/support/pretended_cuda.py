@@ -335,7 +335,9 @@ def running() -> PretendedCuda:
 
 
 def to_cuda(value: Any) -> Any:
-    """A tensor, or a NamedTuple of tensors, on the pretended device."""
+    """A tensor, or a NamedTuple of tensors, on the pretended device; None stays None."""
+    if value is None:
+        return None
     return value.to("cuda") if isinstance(value, Tensor) else type(value)(*map(to_cuda, value))
 
 

@@ -18,7 +18,7 @@ SIZES = ModelSizes(identity=3, expression=2, texture=4)
 
 FRAME_COLUMNS = [
     "image_id", "identity_id", "uri", "frame_index", "time_s", "status", "reason", "message", "width_px", "height_px",
-    "box_xyxy_px", "detection_score", "landmarks_px", "crop_from_image", "landmark_shift", "quality",
+    "box_xyxy_px", "detection_score", "landmarks_px", "frame_score", "crop_from_image", "landmark_shift", "quality",
     "expression", "camera", "light",
     "identity_similarity", "judge_similarity", "judge_similarity_crossed", "landmark_error",
     "loss_total", "loss_identity", "loss_pixel", "iterations",
