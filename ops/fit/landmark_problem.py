@@ -107,7 +107,7 @@ class DensePart:
     ) -> None:
         used = below_brows(shape, sight.vertices)
         self._points = _doubled(shape.at_vertices(sight.vertices[used]))
-        self._bases = torch.cat((self._points.identity_basis_mm, self._points.expression_basis_mm)).permute(1, 2, 0)
+        self._bases = _bases(self._points)
         self._seen = sight.points[:, used].double()
         deviations = config.dense_factor * sight.deviations[:, used].double()
         sigma = (deviations.square() + config.dense_floor**2).sqrt()
@@ -128,8 +128,7 @@ class DensePart:
     ) -> Float[Tensor, "image coordinate unknown"]:
         """Derivatives of the residuals by identity, expression and camera (solver units)."""
         points = self._points.vertices_mm(identity, expression)
-        by_shape = (projection_slope(to_camera(camera), points) @ self._bases).flatten(1, 2)
-        return torch.cat((by_shape, slope_by_camera(camera, points)), -1) / self._sigma
+        return slope_by_unknowns(camera, points, self._bases) / self._sigma
 
 
 class LandmarkProblem:
@@ -153,6 +152,7 @@ class LandmarkProblem:
         self._smiles = bool(config.smile_sigma) and has_ict_expressions(shape)
         surface = landmark_surface(shape) if calibration is None else calibration.surface
         self.points = _doubled(surface.of(shape))
+        self._bases = _bases(self.points)
         self.landmarks = landmarks.double()
         self.group = group
         self.groups = int(group.max()) + 1 if group.numel() else 0
@@ -266,14 +266,10 @@ class LandmarkProblem:
     def jacobian(self, theta: Float[Tensor, "image unknown"]) -> Float[Tensor, "image residual unknown"]:
         """Derivatives of the residuals by each image's row of unknowns."""
         identity, expression, vector = theta.split(self.sizes, -1)
-        camera = to_camera(vector)
         points = self.points.vertices_mm(identity, expression)
-        chosen = choose_candidates(points, camera)
+        chosen = choose_candidates(points, to_camera(vector))
         seen = points.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 3))
-        slope = projection_slope(camera, seen)
-        bases = torch.cat((self.points.identity_basis_mm, self.points.expression_basis_mm)).permute(1, 2, 0)
-        shape = (slope @ bases[chosen]).flatten(1, 2)
-        data = self.whiten(torch.cat((shape, slope_by_camera(vector, seen)), -1))
+        data = self.whiten(slope_by_unknowns(vector, seen, self._bases[chosen]))
         prior = data.new_zeros(len(data), self.sizes[1] + 4, theta.shape[1])
         first, last = self.sizes[0], sum(self.sizes[:2])
         prior[:, : self.sizes[1], first:last] = self.expression_whitening
@@ -397,6 +393,16 @@ def projection_slope(camera: Camera, points_mm: Float[Tensor, "image point 3"]) 
     return scale * (rotation[..., :2, :] + tilt) * points_mm.new_tensor((1.0, -1.0)).unsqueeze(-1)
 
 
+def slope_by_unknowns(
+    camera: Float[Tensor, "image 8"],
+    points_mm: Float[Tensor, "image point 3"],
+    bases_mm: Float[Tensor, "*image point 3 mode"],
+) -> Float[Tensor, "image coordinate unknown"]:
+    """Derivatives of the projected points by the coefficients of their modes, then by the camera (solver units)."""
+    by_shape = (projection_slope(to_camera(camera), points_mm) @ bases_mm).flatten(1, 2)
+    return torch.cat((by_shape, slope_by_camera(camera, points_mm)), -1)
+
+
 def slope_by_camera(
     camera: Float[Tensor, "image 8"], points_mm: Float[Tensor, "image point 3"]
 ) -> Float[Tensor, "image coordinate 8"]:
@@ -421,6 +427,11 @@ def outline_directions(landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, 
     rows = torch.arange(JAW, device=landmarks.device)
     placed[:, rows, :, rows] = direction.transpose(0, 1)
     return placed.flatten(1, 2)
+
+
+def _bases(points: MorphablePoints) -> Float[Tensor, "point 3 mode"]:
+    """The modes of identity, then of expression, point by point."""
+    return torch.cat((points.identity_basis_mm, points.expression_basis_mm)).permute(1, 2, 0)
 
 
 def _doubled(points: MorphablePoints) -> MorphablePoints:

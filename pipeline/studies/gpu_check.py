@@ -45,7 +45,7 @@ def check_gpu(
     there = dataclasses.replace(load_fit_models.__wrapped__(bundle, device), rasterizer=rasterizer)
     inputs = noise_faces(here, 2)
     config = dataclasses.replace(preset("default"), steps=STEPS, views=2)
-    expected, found = fit_faces(here, inputs, config), fit_faces(there, on_device(inputs, device), config)
+    expected, found = fit_faces(here, inputs, config), fit_faces(there, inputs.to(device), config)
     lines = compare(expected, found)
     for line in lines:
         say(line)
@@ -65,7 +65,7 @@ def compare(expected: FitResult, found: FitResult) -> list[CheckLine]:
 def time_iterations(bundle: ModelBundle, rasterizer: RasterizerName, faces: int, device: str = "cuda") -> float:
     """Milliseconds an iteration of stage two under the default preset, without its start."""
     models = dataclasses.replace(load_fit_models(bundle, device), rasterizer=rasterizer)
-    inputs = on_device(noise_faces(models, faces), device)
+    inputs = noise_faces(models, faces).to(device)
     config = dataclasses.replace(preset("default"), landmark_steps=1, views=1, early_stop_window=0)
 
     def seconds(steps: int) -> float:
@@ -89,8 +89,3 @@ def noise_faces(models: FitModels, count: int) -> FitInput:
         group=torch.arange(count),
         seeds=torch.arange(count),
     )
-
-
-def on_device(inputs: FitInput, device: str) -> FitInput:
-    """The same images on another device."""
-    return inputs.to(device)
