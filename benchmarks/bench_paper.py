@@ -33,6 +33,7 @@ READINGS: dict[str, FitConfig] = {
     "norm-1": BARE,
     "squares-6": replace(PAPER, composite=False),
     "squares-6-over": PAPER,
+    "squares-6-over-skin": replace(PAPER, skin_mask=True),
     "squares-255-over": replace(PAPER, pixel_range=255.0),
 }
 """By the landmark term, what white is in the pixel term, and whether recognition sees the render over the photo."""

@@ -5,10 +5,11 @@
 learns from the faces of a data set (a folder of photos and clips, or a manifest), from a run of ganfit reconstruct on
 the same shape model, whose fits are then its labels, or, with --portraits N, from N people who do not exist, whose
 truth is known: people of the face world in its scenes, and, for every other shape model, photo-like portraits such as
-ganfit make-synthetic --layout portraits draws, with the bundle's painted or learned textures. Sources are drawn from in
-proportion to the root of how many faces they have. The first phase minimises landmark error and the error of known
-parameters; the second adds the objective of the fit, through the renderer. Landmarks are displaced throughout, so that
-the network learns to doubt bad ones.
+ganfit make-synthetic --layout portraits draws, with the textures of --looks or of the bundle, painted or learned.
+Sources are drawn from in proportion to the root of how many faces they have. The first phase minimises landmark error
+and the error of known parameters; the second adds the objective of the fit, through the renderer. Landmarks are
+displaced throughout, so that the network learns to doubt bad ones. What is learned of shape, camera and light serves
+other linear texture models too, such as ganfit learn-texture makes: a face's pixels tell their coefficients.
 
 writes to the output folder settings.json, samples/, tested/ (portraits of further people, from which the regressor
 learns how large its errors are), checkpoint.pt, metrics.jsonl, training.log (of workers), and at the end regressor.json
@@ -34,6 +35,7 @@ def _declare(parser: CommandParser) -> None:
     add("--input", type=str, action="append", help="a data set or a run of ganfit reconstruct; repeatable")
     add("--portraits", type=int, default=0, help="people who do not exist to photograph (default: none)")
     add("--first-person", type=int, default=0, help="number of the first of these people")
+    add("--looks", help="a bundle whose texture model portraits wear beside painted faces (default: that of --models)")
     add("--start-from", type=Path, help="a regressor.safetensors of the same layout, for what it makes of pictures")
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add("--models", default=DEFAULT_BUNDLE, help="a bundle's name or YAML file")
@@ -69,6 +71,7 @@ def _train(options: Namespace) -> None:
         portrait_set,
         tested_set,
         trained_with,
+        with_looks,
     )
     from pipeline.training.workers import pick_device, train_on_workers
 
@@ -81,6 +84,7 @@ def _train(options: Namespace) -> None:
     if options.start_from and not options.start_from.is_file():
         raise ConfigurationError(f"expected a regressor to start from at {options.start_from}, found nothing there")
     bundle = resolve_bundle(options.models, options.model_dir)
+    worn = with_looks(bundle, resolve_bundle(options.looks, options.model_dir)) if options.looks else bundle
     device = pick_device(options.device)
     cluster = ClusterConfig(address=options.address, num_gpus=None if device == "cuda" else 0)
     output = options.output.absolute()
@@ -96,17 +100,19 @@ def _train(options: Namespace) -> None:
     settings = {name: getattr(options, name) for name in decisive} | {"input": [str(path) for path in inputs]}
     start_from = options.start_from.absolute() if options.start_from else None
     begun_with = start_from and sha256_of(start_from)
-    claim_folder(output, settings | {"start_from": begun_with, "models": trained_with(bundle)})
+    looks = trained_with(worn)["texture"]
+    claim_folder(output, settings | {"start_from": begun_with, "models": trained_with(bundle), "looks": looks})
     sets = [output / "samples" / f"{number:02d}" for number in range(len(inputs))]
     for source, folder in zip(inputs, sets, strict=True):
         sample_input(source, folder, bundle, cluster, say)
     tested = None
     if options.portraits:
         sets.append(output / "samples" / "portraits")
-        portrait_set(bundle, sets[-1], people, say)
-        tested = tested_set(bundle, output / "tested", len(people), say)
+        portrait_set(worn, sets[-1], people, say)
+        tested = tested_set(worn, output / "tested", len(people), say)
     run = RegressorRun(
         bundle=bundle,
+        looks=looks,
         samples=tuple(sets),
         tested=tested,
         output=output,

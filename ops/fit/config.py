@@ -69,12 +69,17 @@ class FitConfig:
     """Side of the aligned crop and of the first render, pixels."""
     start: Literal["landmarks", "regressor"] = "landmarks"
     """What stage two starts from: stage one's fit of the landmarks, or the regressor's answer."""
+    appearance_start: Literal["prior", "pixels"] = "prior"
+    """Texture and light that stage two starts from after stage one: the prior's mean, or what the photos' pixels tell
+    of them on stage one's shape (a linear texture model has them at once, see `ops.texture.appearance`)."""
     landmark_solver: Literal["levenberg-marquardt", "adam"] = "levenberg-marquardt"
     """Solver of stage one."""
     landmark_steps: int = 12
     """Iterations of stage one."""
     steps: int = 120
     """Iterations of stage two at most."""
+    regressor_steps: int = 0
+    """The same when it starts from the regressor's answer, which needs fewer; 0: as many."""
     weights: LossWeights = field(default_factory=LossWeights)
     learning_rates: LearningRates = field(default_factory=LearningRates)
     """When stage two starts from landmarks."""
@@ -138,7 +143,8 @@ class FitConfig:
         if method not in get_args(Method):
             raise ConfigurationError(f"expected a method out of {', '.join(get_args(Method))}, got {method!r}")
         start: Literal["landmarks", "regressor"] = "landmarks" if method == "ganfit" else "regressor"
-        changed = replace(self, start=start, steps=0 if method == "fastganfit" else self.steps)
+        steps = self.regressor_steps if start != self.start and method == "ganfit++" else 0
+        changed = replace(self, start=start, steps=0 if method == "fastganfit" else steps or self.steps)
         if changed.method != method:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed
@@ -189,6 +195,8 @@ def default_preset() -> FitConfig:
     """The same objective with the levers that measured better on real photos at a fraction of the iterations."""
     return FitConfig(
         steps=240,
+        regressor_steps=60,
+        appearance_start="pixels",
         weights=LossWeights(
             content=200.0,
             landmark=0.015,
@@ -225,6 +233,8 @@ def faceworld_preset() -> FitConfig:
     rates = LearningRates(identity=0.04, expression=0.04, texture=0.08, camera=0.01, light=0.03)
     return replace(
         default,
+        regressor_steps=0,
+        appearance_start="prior",
         weights=weights,
         learning_rates=rates,
         regressor_rates=rates,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -37,7 +38,9 @@ from ops.networks.recognition import Recognition, in_bfloat16
 from ops.networks.regressor import Regressor
 from ops.render.rasterize import RasterizerName
 from ops.render.render import Render, Topology, render
+from ops.texture.appearance import AppearanceSolver
 from ops.texture.interface import TextureModel
+from ops.texture.pca import PcaTexture
 
 INITIAL_LIGHT = (0.0, 0.3, 1.2, 0.5, 0.5, 0.5, 0.6, 0.6, 0.6)
 """Where every light starts, solver units: above the camera's line of sight, white, a little darker than the albedo."""
@@ -77,6 +80,11 @@ class FitModels:
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a constant, not shared state
     rasterizer: RasterizerName = "warp"
     """What draws where the device is a GPU."""
+
+    @cached_property
+    def appearance(self) -> AppearanceSolver | None:
+        """Finds texture and light of known shapes; None for a texture model that is not linear."""
+        return AppearanceSolver(self.shape, self.texture) if isinstance(self.texture, PcaTexture) else None
 
     @property
     def landmark_surface(self) -> LandmarkSurface:
@@ -146,9 +154,9 @@ class FitInput(NamedTuple):
 def with_dense_points(models: FitModels, inputs: FitInput, config: FitConfig) -> FitInput:
     """The same with what the models' dense landmark network sees, for stage one.
 
-    Unchanged without a network, where it has looked, and for a start that has no stage one.
+    Unchanged without a network, where it has looked, and where a regressor's answer is all that is wanted.
     """
-    if models.dense is None or inputs.dense is not None or config.start != "landmarks":
+    if models.dense is None or inputs.dense is not None or config.method == "fastganfit":
         return inputs
     return inputs._replace(dense=see_densely(models.dense, inputs.images, inputs.landmarks_px))
 

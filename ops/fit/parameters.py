@@ -53,6 +53,11 @@ def to_light(vector: Float[Tensor, "image 9"]) -> Light:
     return light_from_vector(vector * constant_like(LIGHT_UNITS, vector))
 
 
+def to_solver_light(vector: Float[Tensor, "image 9"]) -> Float[Tensor, "image 9"]:
+    """A light's vector (position mm, colour, ambient) in solver units."""
+    return vector / constant_like(LIGHT_UNITS, vector)
+
+
 def mean_over_groups(
     values: Float[Tensor, "image column"],
     group: Int64[Tensor, " image"],

@@ -9,6 +9,7 @@ from ops.face.alignment import apply_affine, crop_from_image, resample_window
 from ops.face.landmark_points import JAW, choose_landmarks, landmark_vertices
 from ops.face.morphable_model import MorphableModel
 from ops.fit.batching import batching_of
+from ops.fit.config import FitConfig
 from ops.fit.constraints import constrain
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
@@ -71,6 +72,16 @@ def regress(
     with torch.no_grad():
         recognition = models.recognition(crops)
     return FitParameters(*models.regressor(crops, recognition, landmarks))
+
+
+def knows_texture(models: FitModels) -> bool:
+    """Whether the regressor answers coefficients of the models' texture model."""
+    return models.regressor is not None and models.regressor.knows_texture
+
+
+def refines_answer(models: FitModels, config: FitConfig) -> bool:
+    """Whether the points of stage one tell more of a shape than the regressor: not where its answer is what is wanted."""
+    return config.start == "regressor" and config.steps > 0 and models.dense is not None
 
 
 def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParameters, Bool[Tensor, " image"]]:

@@ -12,8 +12,8 @@ from ops.fit.config import FitConfig
 from ops.fit.losses import landmark_error
 from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective, with_dense_points
 from ops.fit.parameters import FitParameters, to_camera, to_light
-from ops.fit.regression import reliable_landmarks, start_from_regressor
-from ops.fit.stage_one import fit_stage_one, hold_identity
+from ops.fit.regression import knows_texture, refines_answer, reliable_landmarks, start_from_regressor
+from ops.fit.stage_one import fit_stage_one, hold_identity, see_appearance, with_stage_one
 from ops.fit.stage_two import Ended, StageTwo, Watch
 from ops.geometry.camera import camera_to_vector
 from ops.render.lighting import light_to_vector
@@ -56,10 +56,11 @@ class _Measures(NamedTuple):
 def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Watch | None = None) -> FitResult:
     """Fit every image of the batch; images of one group share identity and texture.
 
-    Stage one fits landmarks alone, or asks the regressor, whose own landmarks then stand in for scattered ones. Stage
-    two minimises the whole objective by Adam; after every step the copies of identity and texture are replaced by their
-    mean over the images of the person (Gecer et al. 2019, section 3.5).
-    Where the models know the landmarks' bias, it is taken off first, also for the landmark error that is reported.
+    Stage one fits landmarks alone, or asks the regressor, whose own landmarks then stand in for scattered ones; with
+    dense points, and where the answer is not all that is wanted, it takes the shape from these. Texture and light start
+    from the mean, the answer or the photos' pixels. Stage two minimises the whole objective by Adam; after every step
+    the copies of identity and texture are replaced by their mean over the images of the person (Gecer et al. 2019,
+    section 3.5). Where the models know the landmarks' bias, it is taken off first, also for the landmark error that is reported.
     Losses are summed per image and random draws come from the crop, so a result does not depend on who shares
     the batch. Textures are rendered coarse to fine, at the levels the configuration gives. A face whose smoothed loss
     no longer falls goes on at the largest level, and leaves the batch when it no longer falls there; an image with a
@@ -80,11 +81,18 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
         if config.start == "regressor":
             parameters, finite = start_from_regressor(models, inputs)
             believed = reliable_landmarks(models, inputs, parameters)
+            if refines_answer(models, config):
+                trusted = finite & (believed == inputs.landmarks_px).flatten(1).all(1)
+                parameters = with_stage_one(models, inputs, config, parameters, trusted)
+            else:
+                trusted = torch.zeros_like(finite)
         else:
             parameters, finite = fit_stage_one(models, inputs, config)
-            believed = inputs.landmarks_px
-            if models.holds_identity and config.weights.posterior:
-                held = hold_identity(models, inputs, parameters, finite)
+            believed, trusted = inputs.landmarks_px, finite
+        if config.appearance_start == "pixels" or config.start == "regressor" and not knows_texture(models):
+            parameters = see_appearance(models, inputs, parameters, finite)
+        if models.holds_identity and config.weights.posterior and bool(trusted.any()):
+            held = hold_identity(models, inputs, parameters, trusted)
     objective = Objective(models, inputs._replace(landmarks_px=believed), config, held)
     ended = StageTwo(objective, parameters).run(~finite, watch)
     elapsed = time.perf_counter() - started

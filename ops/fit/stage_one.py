@@ -6,13 +6,18 @@ from torch import Tensor
 
 from ops.face.dense_points import DenseSight
 from ops.face.landmark_points import choose_landmarks
+from ops.face.signal import are_grey
+from ops.face.skin import skin_weight
 from ops.fit.adam import adam_init, adam_step, step_sizes
 from ops.fit.config import FitConfig
+from ops.fit.constraints import constrain
 from ops.fit.landmark_stage import LandmarkFit, fit_landmarks, identity_precision
 from ops.fit.losses import landmark_distance
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels, Held
-from ops.fit.parameters import FitParameters, mean_over_groups, to_camera
+from ops.fit.parameters import FitParameters, mean_over_groups, to_camera, to_light, to_solver_light
 from ops.geometry.camera import project_points
+from ops.render.lighting import light_to_vector
+from ops.texture.appearance import PosedFaces
 
 
 def fit_stage_one(
@@ -39,6 +44,23 @@ def fit_stage_one(
         light=light,
     )
     return parameters.apply(torch.nan_to_num), finite
+
+
+def with_stage_one(
+    models: FitModels, inputs: FitInput, config: FitConfig, answer: FitParameters, trusted: Bool[Tensor, " image"]
+) -> FitParameters:
+    """A regressor's answer with shape, expression and camera of stage one where the landmarks are trusted."""
+    landmarks = torch.where(trusted[:, None, None], inputs.landmarks_px, torch.nan)
+    fitted, finite = fit_stage_one(models, inputs._replace(landmarks_px=landmarks), config)
+    taken = finite & trusted
+    identity = mean_over_groups(fitted.identity, inputs.group, taken.to(fitted.identity))
+    known = mean_over_groups(taken.float().unsqueeze(1), inputs.group, torch.ones_like(taken).float()) > 0
+    own = taken.unsqueeze(1)
+    return answer._replace(
+        identity=torch.where(known, identity, answer.identity),
+        expression=torch.where(own, fitted.expression, answer.expression),
+        camera=torch.where(own, fitted.camera, answer.camera),
+    )
 
 
 def _each_person_alone(
@@ -115,6 +137,42 @@ def hold_identity(models: FitModels, inputs: FitInput, start: FitParameters, usa
         )
         precision[images] = found[person].float()
     return Held(start.identity, precision)
+
+
+def see_appearance(
+    models: FitModels, inputs: FitInput, start: FitParameters, usable: Bool[Tensor, " image"]
+) -> FitParameters:
+    """The same shapes with the texture and light that the photos' pixels tell; unchanged without a linear texture.
+
+    Person by person on the CPU, see `_each_person_alone`.
+    """
+    solver = models.appearance
+    chosen = torch.nonzero(usable).squeeze(1)
+    if solver is None or not len(chosen):
+        return start
+    texture, light = start.texture.clone(), start.light.clone()
+    skin = skin_weight(inputs.landmarks_px, inputs.images.shape[-1]) * inputs.valid
+    grey = are_grey(inputs.images)
+    group, persons = inputs.group, [chosen]
+    if group.device.type == "cpu":
+        persons = [chosen[group[chosen] == person] for person in group[chosen].unique().tolist()]
+    for images in persons:
+        _, person = group[images].unique(return_inverse=True)
+        faces = PosedFaces(
+            models.shape.vertices_mm(start.identity[images], start.expression[images]),
+            to_camera(start.camera[images]),
+            inputs.images[images],
+            skin[images],
+            grey[images],
+            person,
+        )
+        found = solver(faces, start.texture[images], light_to_vector(to_light(start.light[images])))
+        texture[images], light[images] = found.texture, to_solver_light(found.light)
+    seen = constrain(start._replace(texture=texture, light=light), models)
+    good = torch.isfinite(torch.cat((seen.texture, seen.light), 1)).all(1, keepdim=True)
+    return start._replace(
+        texture=torch.where(good, seen.texture, start.texture), light=torch.where(good, seen.light, start.light)
+    )
 
 
 def _landmarks_by_adam(

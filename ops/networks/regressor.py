@@ -11,7 +11,7 @@ how far they are to be trusted, which follows from how much of them no face expl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -110,6 +110,8 @@ class Regressor(nn.Module):
     def __init__(self, layout: RegressorLayout, start: RegressorStart) -> None:
         super().__init__()
         self.layout = layout
+        self.knows_texture = True
+        """Whether its texture coefficients are those of the texture model it is used with."""
         sides, before = layout.sides, 3
         levels: list[nn.Module] = []
         for side, channels in zip(sides, layout.channels, strict=True):
@@ -164,6 +166,17 @@ class Regressor(nn.Module):
         shape = self.shape(torch.cat((seen, features), 1))
         identity, expression = shape.split((layout.identity, layout.expression), 1)
         return Regression(identity, expression, texture, self.camera(features), light)
+
+    @torch.no_grad()
+    def without_texture(self, size: int) -> "Regressor":
+        """The same for a texture model it was not trained with: it answers the mean of so many coefficients."""
+        start = RegressorStart(self.mean_landmarks, self.start_camera, self.appearance.bias[self.layout.texture :])
+        other = Regressor(replace(self.layout, texture=size), start).to(self.start_camera.device)
+        kept = {name: value for name, value in self.state_dict().items() if not name.startswith("appearance.")}
+        other.load_state_dict(kept, strict=False)
+        other.appearance.weight[size:] = self.appearance.weight[self.layout.texture :]
+        other.knows_texture = False
+        return other.requires_grad_(False).eval()
 
     def scaled(self, embedding: Float[Tensor, "image channel"]) -> Float[Tensor, "image channel"]:
         """Embeddings as the heads see them: the root of their mean square is 1."""

@@ -20,6 +20,7 @@ from ops.face.morphable_model import MorphableModel
 from ops.files.tensor_file import read_tensor_file, write_tensor_file
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
 from ops.texture.interface import TextureModel
+from ops.texture.pca import PcaTexture
 
 FORMAT = "ganfit-regressor-v3"
 NETWORK, PROBE = "network.", "probe."
@@ -28,6 +29,7 @@ OF_PICTURES = ("levels.", "gather.", "appearance.", "shape.")
 TOLERANCE = 0.02
 """Largest deviation of an answer, relative to the mode's size or in albedo."""
 PROBE_PX = 8
+ADVICE = "use the models it was trained with, train one for these by ganfit train-regressor, or use --method ganfit"
 
 
 class ModelProbe(NamedTuple):
@@ -120,37 +122,48 @@ def take_over(regressor: Regressor, path: Path) -> None:
         raise ModelFormatError(f"{path} is not a regressor of the same layout: {error}") from error
 
 
-def check_origin(
+def regressor_for(
     path: Path, content: RegressorFile, shape: MorphableModel, texture: TextureModel, recognition_sha256: str | None
-) -> None:
-    """Refuse a regressor that was trained with other models.
+) -> Regressor:
+    """The regressor for some models: shape and recognition must be those it was trained with.
+
+    The texture model may be another linear one, whose coefficients are then left to the pixels, see
+    `ops.texture.appearance`: the regressor answers their mean.
 
     Raises:
         ConfigurationError: naming the first model that differs.
     """
-    layout = content.regressor.layout
-    found = (shape.identity_size, shape.expression_size, texture.latent_size)
-    expected = (layout.identity, layout.expression, layout.texture)
-    advice = "use the models it was trained with, train one for these by ganfit train-regressor, or use --method ganfit"
+    layout, probe = content.regressor.layout, probe_models(shape, texture)
+    found, expected = (shape.identity_size, shape.expression_size), (layout.identity, layout.expression)
     if found != expected:
         raise ConfigurationError(
-            f"the regressor {path} answers {expected[0]} identity, {expected[1]} expression and {expected[2]} texture "
-            f"coefficients, the models have {found[0]}, {found[1]} and {found[2]}: {advice}"
+            f"the regressor {path} answers {expected[0]} identity and {expected[1]} expression coefficients, "
+            f"the models have {found[0]} and {found[1]}: {ADVICE}"
         )
     trained_with = content.origin.models["recognition"]["sha256"]
     if trained_with != recognition_sha256:
         raise ConfigurationError(
             f"the regressor {path} was trained with the recognition network {trained_with}, "
-            f"the bundle has {recognition_sha256}: {advice}"
+            f"the bundle has {recognition_sha256}: {ADVICE}"
         )
-    for role, ours, theirs in zip(ModelProbe._fields, probe_models(shape, texture), content.probe, strict=True):
-        scale = theirs.square().mean().sqrt().clamp_min(1.0) if role == "shape" else 1.0
-        deviation = float(((ours - theirs).abs() / scale).max())
-        if not deviation <= TOLERANCE:
-            raise ConfigurationError(
-                f"the regressor {path} was trained with another {role} model of the same size "
-                f"(deviation {deviation:.3f}, expected at most {TOLERANCE}): {advice}"
-            )
+    scale = content.probe.shape.square().mean().sqrt().clamp_min(1.0)
+    deviation = float(((probe.shape - content.probe.shape).abs() / scale).max())
+    if not deviation <= TOLERANCE:
+        raise ConfigurationError(
+            f"the regressor {path} was trained with another shape model of the same size "
+            f"(deviation {deviation:.3f}, expected at most {TOLERANCE}): {ADVICE}"
+        )
+    same_texture = texture.latent_size == layout.texture and bool(
+        ((probe.texture - content.probe.texture).abs() <= TOLERANCE).all()
+    )
+    if same_texture:
+        return content.regressor
+    if not isinstance(texture, PcaTexture):
+        raise ConfigurationError(
+            f"the regressor {path} was trained with another texture model, and that of the bundle is not linear, so "
+            f"that pixels could tell its coefficients: {ADVICE}"
+        )
+    return content.regressor.without_texture(texture.latent_size)
 
 
 def _assemble(description: dict[str, dict[str, Any]], tensors: dict[str, Tensor]) -> RegressorFile:

@@ -20,7 +20,7 @@ from ops.networks.landmarks import LandmarkNetwork, load_pfld
 from ops.networks.recognition import RecognitionNetwork
 from ops.networks.recognition import load_recognition as load_onnx_recognition
 from ops.networks.regressor import Regressor
-from ops.networks.regressor_file import check_origin, load_regressor_file
+from ops.networks.regressor_file import load_regressor_file, regressor_for
 from ops.texture.interface import TextureModel
 from ops.texture.pca import load_pca_texture
 from ops.weights.remote import cached_copy
@@ -169,8 +169,7 @@ def _fan(path: Path, device: str) -> LandmarkNetwork:
 
 def _fastganfit(path: Path, context: RegressorContext) -> Regressor:
     content = load_regressor_file(path)
-    check_origin(path, content, context.shape, context.texture, context.recognition_sha256)
-    return content.regressor
+    return regressor_for(path, content, context.shape, context.texture, context.recognition_sha256)
 
 
 def _default_prior(path: Path | None) -> CameraLightPrior:

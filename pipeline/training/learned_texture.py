@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import pyarrow.compute
 
-from ops.errors import ConfigurationError
 from ops.texture.pca import load_pca_texture
 from ops.weights.bundle import ModelBundle, ModelRef
 from ops.weights.registry import sha256_of
@@ -66,7 +65,7 @@ def choose_texture(config: ReconstructConfig, bundle: ModelBundle, wish: str, *,
         usual: whether the settings are those for photos of anybody; auto learns for no others.
 
     Raises:
-        ConfigurationError: a texture for a bundle with a regressor that is needed, an input that cannot be listed.
+        ConfigurationError: an input that cannot be listed.
         ModelFileError: a file that is no PCA texture.
         OutputError: an output that is not ours or would become input.
     """
@@ -75,11 +74,6 @@ def choose_texture(config: ReconstructConfig, bundle: ModelBundle, wish: str, *,
     if wish != AUTO:
         path = Path(wish).expanduser().absolute()
         load_pca_texture(path)
-        if config.fit.start == "regressor":
-            raise ConfigurationError(
-                "expected --learn-texture never with a method that needs the regressor: it was trained with the "
-                "bundle's own texture"
-            )
         ref = ModelRef(kind="pca", path=path, sha256=sha256_of(path))
         return TextureChoice(what="file", line=f"texture: {path}", texture=ref)
     root, folder = config.root, config.root / LEARNED_TEXTURE
@@ -114,7 +108,7 @@ def with_texture(
     if choice.what == "keep":
         return bundle
     if choice.texture is not None:
-        return replace(bundle, texture=choice.texture, regressor=None)
+        return replace(bundle, texture=choice.texture)
     folder = config.root / LEARNED_TEXTURE
     learning = LearningConfig(
         input=config.input,
@@ -139,14 +133,14 @@ def with_texture(
         return bundle
     with as_output_errors(config.root):
         folder.write(OUTCOME_FILE, json.dumps({"texture": learned.texture.sha256}).encode())
-    return replace(bundle, texture=learned.texture, regressor=None)
+    return replace(bundle, texture=learned.texture)
 
 
 def _why_not(config: ReconstructConfig, bundle: ModelBundle, usual: bool) -> str:
     if not usual:
         return "only the default preset learns another"
-    if config.fit.start == "regressor":
-        return "the regressor was trained with it"
+    if config.fit.method == "fastganfit":
+        return "answers do not wait for fits to learn from"
     if bundle.texture.kind != PAINTED:
         return "it is not the painted one"
     return "the run is limited to some people" if config.plan.limit is not None else ""

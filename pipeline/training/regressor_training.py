@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ops.errors import FingerprintMismatchError
+from ops.errors import ConfigurationError, FingerprintMismatchError
 from ops.face.landmark_points import landmark_surface
 from ops.faceworld.portraits.stream import PortraitSettings
 from ops.fit.regression import new_regressor
@@ -59,6 +59,8 @@ class RegressorRun:
     device: str = "cpu"
     start_from: Path | None = None
     """A regressor of the same layout, for what it makes of pictures."""
+    looks: dict[str, str | None] | None = None
+    """Kind and sha256 of the texture model that the portraits wear beside painted faces."""
 
     def __call__(self, report: Say, peers: Peers) -> None:
         """Train from the checkpoint where there is one; the first worker writes regressor.safetensors and its score."""
@@ -80,6 +82,7 @@ class RegressorRun:
             "samples": len(samples),
             "schedule": dataclasses.asdict(self.schedule),
             "start_share": self.config.start_share,
+            "looks": self.looks,
             "start_from": sha256_of(self.start_from) if self.start_from else None,
             "held_out": score._asdict(),
         }
@@ -95,6 +98,20 @@ def trained_with(bundle: ModelBundle) -> dict[str, dict[str, str | None]]:
     """Kind and sha256 of the models a regressor learns from, by role."""
     roles = {role: ref for role, ref in bundle.roles() if ref is not None and role != "regressor"}
     return {role: {"kind": ref.kind, "sha256": ref.sha256} for role, ref in roles.items()}
+
+
+def with_looks(bundle: ModelBundle, other: ModelBundle) -> ModelBundle:
+    """The bundle with the other's texture model, for portraits that wear it.
+
+    Raises:
+        ConfigurationError: the two have different shape models, to which textures belong.
+    """
+    ours, theirs = (trained_with(each)["shape"] for each in (bundle, other))
+    if ours != theirs:
+        raise ConfigurationError(
+            f"expected looks of a bundle with the shape model {ours}, found {theirs} in the bundle {other.name}"
+        )
+    return dataclasses.replace(bundle, texture=other.texture)
 
 
 def claim_folder(folder: Path, settings: dict[str, Any]) -> None:

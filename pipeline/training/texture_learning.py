@@ -217,7 +217,7 @@ class _Learning:
             about = {"people": count, "round": number, "fingerprint": digest, "prior": self.bundle.name}
             place = self.root if number == config.rounds else folder
             pca = learned.pca(load_shape(self.bundle.shape).metadata.uv_layout)
-            fitted = replace(self.bundle, texture=_write_texture(place, pca, about), regressor=None)
+            fitted = replace(self.bundle, texture=_write_texture(place, pca, about))
             rounds.append({"people": count, "iterations": [one._asdict() for one in progress]})
             chosen = frozenset(people.filter(people.column("used")).column("identity_id").to_pylist())
         return rounds, everybody, fitted
@@ -279,7 +279,6 @@ def bundle_text(named: str | Path, learned: ModelBundle, people: int) -> str:
     for entry in described.values():
         if isinstance(entry, dict) and "path" in entry and not is_remote(str(entry["path"])):
             entry["path"] = str((source.parent / Path(str(entry["path"])).expanduser()).absolute())
-    described.pop("regressor", None)
     texture = {"kind": "pca", "path": TEXTURE_FILE, "sha256": learned.texture.sha256}
     what = f"{described.get('what', learned.name)}; texture learned from photos of {people} people"
     return yaml.safe_dump(

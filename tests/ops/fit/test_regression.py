@@ -61,7 +61,8 @@ def test_the_mean_start_sees_the_mean_face_in_the_crop(models: FitModels) -> Non
 def test_without_steps_the_answer_of_the_regressor_is_the_result(models: FitModels, inputs: FitInput) -> None:
     assert models.regressor is not None
     taught = _taught(models)
-    config = dataclasses.replace(preset("default"), render_px=SIDE, steps=0, start="regressor")
+    plain = {"steps": 0, "start": "regressor", "appearance_start": "prior"}
+    config = dataclasses.replace(preset("default"), render_px=SIDE, **plain)
     result = fit_faces(taught, inputs, config)
     answer = regress(taught, inputs.images, inputs.landmarks_px / SIDE)
     assert float(answer.identity.abs().max()) > 0.1
@@ -119,7 +120,8 @@ def test_a_method_is_a_start_and_a_number_of_steps() -> None:
     fast = config.by("fastganfit")
     assert (fast.method, fast.start, fast.steps) == ("fastganfit", "regressor", 0)
     both = config.by("ganfit++")
-    assert (both.method, both.start, both.steps) == ("ganfit++", "regressor", config.steps)
+    assert (both.method, both.start, both.steps) == ("ganfit++", "regressor", config.regressor_steps)
+    assert dataclasses.replace(config, regressor_steps=0).by("ganfit++").steps == config.steps
     with pytest.raises(ConfigurationError, match=r"ganfit\+\+ optimises"):
         fast.by("ganfit++")
 

@@ -56,6 +56,19 @@ def test_known_faces_of_real_heads_are_recovered_and_five_views_are_better_than_
     assert not bool(five.diverged.any())
 
 
+def test_pixels_tell_texture_and_light_before_the_first_step(models: FitModels, photographs: Photographs) -> None:
+    known = photographs(2, 2, seed=5)
+    blind = replace(preset("default"), steps=0, appearance_start="prior")
+    seeing = replace(blind, appearance_start="pixels")
+    before, after = (fit_faces(models, known.inputs, config) for config in (blind, seeing))
+    assert (after.losses.pixel < 0.6 * before.losses.pixel).all()
+    torch.testing.assert_close(after.identity, before.identity)
+    torch.testing.assert_close(after.camera, before.camera)
+    alone = fit_faces(models, rows(known.inputs, [2, 3]), seeing)
+    assert torch.equal(alone.texture[0], after.texture[1])
+    assert torch.equal(alone.light, after.light[2:])
+
+
 def test_eyes_open_as_far_as_the_landmarks_say(models: FitModels, photographs: Photographs) -> None:
     known = photographs(1, 1, seed=8)
     landmarks = known.inputs.landmarks_px.clone()

@@ -11,9 +11,9 @@ from ops.networks.regressor import LANDMARK_FEATURES, Regressor, RegressorLayout
 from ops.networks.regressor_file import (
     RegressorFile,
     RegressorOrigin,
-    check_origin,
     load_regressor_file,
     probe_models,
+    regressor_for,
     save_regressor,
     take_over,
 )
@@ -145,6 +145,24 @@ def texture() -> PcaTexture:
     )
 
 
+class Bent:
+    """A texture model that is not linear."""
+
+    def __init__(self, linear: PcaTexture) -> None:
+        self._linear = linear
+        self.latent_size, self.resolution = linear.latent_size, linear.resolution
+        self.levels, self.uv_layout = linear.levels, linear.uv_layout
+
+    def __call__(self, latent: torch.Tensor, level: int | None = None) -> torch.Tensor:
+        return self._linear(latent, level).sigmoid()
+
+    def constrain(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent
+
+    def to(self, device: torch.device | str) -> "Bent":
+        return self
+
+
 @pytest.fixture
 def saved(tmp_path: Path, texture: PcaTexture, rng: torch.Generator) -> tuple[Path, Regressor]:
     shape = faceworld_model()
@@ -167,7 +185,7 @@ def test_a_file_gives_back_the_network_and_where_it_comes_from(
     seen = looks(network.layout, 2, rng)
     for ours, theirs in zip(content.regressor(*seen), network(*seen), strict=True):
         torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.01)
-    check_origin(path, content, faceworld_model(), texture, SHA)
+    assert regressor_for(path, content, faceworld_model(), texture, SHA) is content.regressor
 
 
 def test_a_start_is_what_another_one_makes_of_pictures(saved: tuple[Path, Regressor], rng: torch.Generator) -> None:
@@ -198,16 +216,35 @@ def test_other_models_than_those_of_the_training_are_refused(
     with pytest.raises(
         ConfigurationError, match=r"recognition network ab.*bundle has cd.*use the models it was trained with"
     ):
-        check_origin(path, content, shape, texture, "cd" * 32)
+        regressor_for(path, content, shape, texture, "cd" * 32)
     swapped = dataclasses.replace(shape, identity_basis_mm=shape.identity_basis_mm.flip(0))
     with pytest.raises(ConfigurationError, match="another shape model of the same size"):
-        check_origin(path, content, swapped, texture, SHA)
-    brighter = PcaTexture(mean=texture.mean + 0.1, basis=texture.basis, uv_layout=texture.uv_layout)
-    with pytest.raises(ConfigurationError, match="another texture model of the same size"):
-        check_origin(path, content, shape, brighter, SHA)
-    smaller = PcaTexture(mean=texture.mean, basis=texture.basis[:4], uv_layout=texture.uv_layout)
-    with pytest.raises(ConfigurationError, match="5 texture coefficients, the models have 158, 29 and 4"):
-        check_origin(path, content, shape, smaller, SHA)
+        regressor_for(path, content, swapped, texture, SHA)
+    fewer = dataclasses.replace(shape, identity_basis_mm=shape.identity_basis_mm[:9])
+    with pytest.raises(
+        ConfigurationError, match="158 identity and 29 expression coefficients, the models have 9 and 29"
+    ):
+        regressor_for(path, content, fewer, texture, SHA)
+
+
+def test_of_another_linear_texture_model_it_answers_the_mean(
+    saved: tuple[Path, Regressor], texture: PcaTexture, rng: torch.Generator
+) -> None:
+    path, network = saved
+    content, shape = load_regressor_file(path), faceworld_model()
+    smaller = PcaTexture(mean=texture.mean + 0.1, basis=texture.basis[:4], uv_layout=texture.uv_layout)
+    found = regressor_for(path, content, shape, smaller, SHA)
+    assert network.knows_texture
+    assert not found.knows_texture
+    seen = looks(network.layout, 2, rng)
+    ours, theirs = found(*seen), content.regressor(*seen)
+    assert ours.texture.shape == (2, 4)
+    assert not ours.texture.any()
+    for name in ("identity", "expression", "camera", "light"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    bent = Bent(smaller)
+    with pytest.raises(ConfigurationError, match="another texture model, and that of the bundle is not linear"):
+        regressor_for(path, content, shape, bent, SHA)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_smaller_input_keeps_the_painted_texture(tmp_path: Path, embedded: Mod
 def test_auto_leaves_other_settings_alone(tmp_path: Path, embedded: ModelBundle) -> None:
     config = run_of(tmp_path, 60)
     generator = replace(embedded, texture=ModelRef(kind="gan", path=None, sha256=None))
-    regressed = replace(config, fit=config.fit.by("ganfit++"))
+    regressed = replace(config, fit=config.fit.by("fastganfit"))
     limited = replace(config, plan=PlanConfig(limit=55))
     choices = [
         choose_texture(config, embedded, NEVER),
@@ -65,7 +65,7 @@ def test_a_file_is_taken_with_its_checksum(tmp_path: Path, embedded: ModelBundle
     config = run_of(tmp_path, 2)
     bundle = with_texture(choose_texture(config, embedded, str(texture_file)), config, embedded, "embedded", print)
     assert bundle.texture == ModelRef(kind="pca", path=texture_file, sha256=sha256_of(texture_file))
-    assert bundle.regressor is None
+    assert bundle.regressor == embedded.regressor
     with pytest.raises(ModelFileError, match="absent"):
         choose_texture(config, embedded, str(tmp_path / "absent.safetensors"))
 

@@ -1,16 +1,24 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ops.errors import ConfigurationError
 from ops.training.loop import Schedule
 from ops.training.peers import Peers
 from ops.training.regressor import RegressorTrainingConfig
 from ops.training.regressor_samples import RegressorSamples
-from ops.weights.bundle import ModelBundle
+from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.training import regressor_training
-from pipeline.training.regressor_training import CHECKPOINT, REGRESSOR, RegressorRun, portrait_set
+from pipeline.training.regressor_training import (
+    CHECKPOINT,
+    REGRESSOR,
+    RegressorRun,
+    portrait_set,
+    with_looks,
+)
 
 
 @pytest.fixture
@@ -59,3 +67,12 @@ def test_a_training_on_portraits_equals_one_that_was_interrupted_while_drawing_a
     assert torch.load(broken / CHECKPOINT, weights_only=True)["step"] == 1
     run(broken, 2)(said.append, Peers())
     assert (whole / REGRESSOR).read_bytes() == (broken / REGRESSOR).read_bytes()
+
+
+def test_looks_are_those_of_another_bundle_with_the_same_shape_model(embedded: ModelBundle) -> None:
+    worn = with_looks(embedded, resolve_bundle("embedded-gan"))
+    assert worn.texture == resolve_bundle("embedded-gan").texture
+    assert (worn.shape, worn.recognition) == (embedded.shape, embedded.recognition)
+    other = dataclasses.replace(embedded, shape=dataclasses.replace(embedded.shape, sha256="ab" * 32))
+    with pytest.raises(ConfigurationError, match="expected looks of a bundle with the shape model"):
+        with_looks(embedded, other)
