@@ -194,7 +194,7 @@ def paper_preset() -> FitConfig:
 def default_preset() -> FitConfig:
     """The same objective with the levers that measured better on real photos at a fraction of the iterations."""
     return FitConfig(
-        steps=240,
+        steps=120,
         regressor_steps=60,
         appearance_start="pixels",
         weights=LossWeights(
@@ -209,7 +209,7 @@ def default_preset() -> FitConfig:
             pixel=5.0,
             posterior=0.016,
         ),
-        learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.06, camera=0.01, light=0.02),
+        learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.08, camera=0.01, light=0.02),
         regressor_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
         initial_rate_factor=3.0,
         cosine_decay=True,

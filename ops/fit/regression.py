@@ -80,7 +80,7 @@ def knows_texture(models: FitModels) -> bool:
 
 
 def refines_answer(models: FitModels, config: FitConfig) -> bool:
-    """Whether the points of stage one tell more of a shape than the regressor: not where its answer is what is wanted."""
+    """Whether stage one's points tell more of a shape than the regressor; not where its answer alone is wanted."""
     return config.start == "regressor" and config.steps > 0 and models.dense is not None
 
 

@@ -60,7 +60,8 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     dense points, and where the answer is not all that is wanted, it takes the shape from these. Texture and light start
     from the mean, the answer or the photos' pixels. Stage two minimises the whole objective by Adam; after every step
     the copies of identity and texture are replaced by their mean over the images of the person (Gecer et al. 2019,
-    section 3.5). Where the models know the landmarks' bias, it is taken off first, also for the landmark error that is reported.
+    section 3.5).
+    Where the models know the landmarks' bias, it is taken off first, also for the landmark error that is reported.
     Losses are summed per image and random draws come from the crop, so a result does not depend on who shares
     the batch. Textures are rendered coarse to fine, at the levels the configuration gives. A face whose smoothed loss
     no longer falls goes on at the largest level, and leaves the batch when it no longer falls there; an image with a
@@ -89,7 +90,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
         else:
             parameters, finite = fit_stage_one(models, inputs, config)
             believed, trusted = inputs.landmarks_px, finite
-        if config.appearance_start == "pixels" or config.start == "regressor" and not knows_texture(models):
+        if config.appearance_start == "pixels" or (config.start == "regressor" and not knows_texture(models)):
             parameters = see_appearance(models, inputs, parameters, finite)
         if models.holds_identity and config.weights.posterior and bool(trusted.any()):
             held = hold_identity(models, inputs, parameters, trusted)
