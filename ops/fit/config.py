@@ -233,6 +233,7 @@ def faceworld_preset() -> FitConfig:
     rates = LearningRates(identity=0.04, expression=0.04, texture=0.08, camera=0.01, light=0.03)
     return replace(
         default,
+        steps=240,
         regressor_steps=0,
         appearance_start="prior",
         weights=weights,

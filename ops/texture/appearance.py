@@ -52,7 +52,9 @@ class AppearanceConfig:
     """The same of their differences between R, G and B: light is nearly white, so skin tone is texture."""
     facing: tuple[float, float] = (0.1, 0.35)
     """Cosine between normal and line of sight below which a texel counts nothing, and above which it counts whole."""
-    iterations: int = 6
+    texels: int = 1200
+    """Of about so many, evenly chosen, pixels are compared."""
+    iterations: int = 4
 
 
 class PosedFaces(NamedTuple):
@@ -140,8 +142,8 @@ class AppearanceSolver:
         found, lit = problem.solve()
         return Appearance(found, lit * units)
 
-    def _look(self, faces: PosedFaces) -> tuple[_Texels, Bool[Tensor, " texel"]]:
-        """The texels that any of the photos shows, and which these are."""
+    def _look(self, faces: PosedFaces) -> tuple[_Texels, Int64[Tensor, " texel"]]:
+        """Texels that any of the photos shows, and which these are; the fewer of them, the more each counts."""
         config = self.config
         normals = vertex_normals(faces.vertices_mm, self._triangles)
         point, normal = self._at(faces.vertices_mm), normalize(self._at(normals), dim=-1)
@@ -157,7 +159,9 @@ class AppearanceSolver:
             avg_pool2d(pictures, coarse), grid, mode="bilinear", padding_mode="border", align_corners=False
         )[:, :, 0]
         weight = seen[:, 3] * facing * inside
-        shown = (weight > 0).any(0)
+        shown = torch.nonzero((weight > 0).any(0)).squeeze(1)
+        stride = max(1, round(len(shown) / config.texels))
+        shown, weight = shown[::stride], weight * min(float(stride), config.redundant)
         rows = (values[:, shown] for values in (point, normal, to_eye))
         return _Texels(seen[:, :3, shown], weight[:, None, shown].expand(-1, 3, -1), *rows), shown
 
@@ -239,12 +243,13 @@ class _Problem:
         mixed = residual.new_zeros(len(texture), size, LIGHT_SIZE)
         gradient = torch.zeros_like(texture)
         for image in range(len(texture)):
-            moved = self.model.basis * slopes.shading[image]
-            moved = torch.einsum("cd,ldt->lct", self.mix[image], moved) if self._is_grey(image) else moved
-            rows = (moved * root[image]).flatten(1)
+            moved, weighted = self.model.basis * slopes.shading[image], root[image]
+            if self._is_grey(image):
+                moved, weighted = torch.einsum("c,lct->lt", self.mix[image, 0], moved), root[image, 0]
+            rows = (moved * weighted).flatten(1)
             normal[image] = rows @ rows.mT
-            mixed[image] = rows @ by_light[image]
-            gradient[image] = rows @ right[image]
+            mixed[image] = rows @ by_light[image, : rows.shape[1]]
+            gradient[image] = rows @ right[image, : rows.shape[1]]
         follow = torch.linalg.solve(own, torch.cat((mixed.mT, own_gradient.unsqueeze(-1)), -1))
         eye = torch.eye(size).to(normal)
         total = self._summed(normal)

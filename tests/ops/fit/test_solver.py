@@ -7,6 +7,8 @@ import torch
 
 from evaluation.shape_error import neutral_face_error_mm
 from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, losses, preset, render_fit
+from ops.fit.parameters import FitParameters
+from ops.fit.stage_one import fit_stage_one, with_stage_one
 
 Photographs = Callable[..., Any]
 
@@ -67,6 +69,27 @@ def test_pixels_tell_texture_and_light_before_the_first_step(models: FitModels, 
     alone = fit_faces(models, rows(known.inputs, [2, 3]), seeing)
     assert torch.equal(alone.texture[0], after.texture[1])
     assert torch.equal(alone.light, after.light[2:])
+
+
+def test_an_answer_takes_its_shape_from_trusted_landmarks(models: FitModels, photographs: Photographs) -> None:
+    known, config = photographs(2, 2, seed=9).inputs, preset("default")
+    count = len(known.group)
+    answer = FitParameters(
+        *(
+            torch.full((count, size), 0.1)
+            for size in (models.shape.identity_size, models.shape.expression_size, models.texture.latent_size, 8, 9)
+        )
+    )
+    trusted = torch.tensor([True, False, False, False])
+    found = with_stage_one(models, known, config, answer, trusted)
+    alone, _ = fit_stage_one(models, rows(known, [0]), config)
+    torch.testing.assert_close(found.identity[:2], alone.identity.expand(2, -1))
+    torch.testing.assert_close(found.camera[0], alone.camera[0])
+    for row in (1, 2, 3):
+        assert torch.equal(found.camera[row], answer.camera[row])
+        assert torch.equal(found.expression[row], answer.expression[row])
+    assert torch.equal(found.identity[2:], answer.identity[2:])
+    assert torch.equal(found.texture, answer.texture)
 
 
 def test_eyes_open_as_far_as_the_landmarks_say(models: FitModels, photographs: Photographs) -> None:
