@@ -41,7 +41,7 @@ class AppearanceConfig:
     noise: float = 0.04
     """Standard deviation of a texel's residual, RGB in [0, 1]."""
     redundant: float = 2.5
-    """Texels that tell one thing: residuals of neighbours are not independent."""
+    """Texels of the level, compared or not, that tell one thing: residuals of neighbours are not independent."""
     outlier: float = 0.12
     """Residual at which a texel counts half (Cauchy)."""
     position_sigma: float = 0.45
@@ -52,8 +52,8 @@ class AppearanceConfig:
     """The same of their differences between R, G and B: light is nearly white, so skin tone is texture."""
     facing: tuple[float, float] = (0.1, 0.35)
     """Cosine between normal and line of sight below which a texel counts nothing, and above which it counts whole."""
-    texels: int = 1200
-    """Of about so many, evenly chosen, pixels are compared."""
+    every: int = 2
+    """One texel of the face out of so many is compared."""
     iterations: int = 4
 
 
@@ -120,8 +120,10 @@ class AppearanceSolver:
         atlas = make_atlas(shape, level).to(texture.mean.device)
         mean, basis = texture.at_level(level)
         self._triangles = shape.triangles
-        self._corners, self._weights = atlas.corners[atlas.face], atlas.weights[atlas.face].unsqueeze(-1)
-        self._mean, self._basis = mean[:, atlas.face], basis[:, :, atlas.face]
+        rows, columns = torch.nonzero(atlas.face, as_tuple=True)
+        chosen = rows[:: self.config.every], columns[:: self.config.every]
+        self._corners, self._weights = atlas.corners[chosen], atlas.weights[chosen].unsqueeze(-1)
+        self._mean, self._basis = mean[:, *chosen], basis[:, :, *chosen]
         self._luma = self._mean.new_zeros(3, 3)
         self._luma[0] = constant_like(LUMA, self._mean)
 
@@ -142,8 +144,8 @@ class AppearanceSolver:
         found, lit = problem.solve()
         return Appearance(found, lit * units)
 
-    def _look(self, faces: PosedFaces) -> tuple[_Texels, Int64[Tensor, " texel"]]:
-        """Texels that any of the photos shows, and which these are; the fewer of them, the more each counts."""
+    def _look(self, faces: PosedFaces) -> tuple[_Texels, Bool[Tensor, " texel"]]:
+        """The texels that any of the photos shows, and which these are."""
         config = self.config
         normals = vertex_normals(faces.vertices_mm, self._triangles)
         point, normal = self._at(faces.vertices_mm), normalize(self._at(normals), dim=-1)
@@ -159,9 +161,7 @@ class AppearanceSolver:
             avg_pool2d(pictures, coarse), grid, mode="bilinear", padding_mode="border", align_corners=False
         )[:, :, 0]
         weight = seen[:, 3] * facing * inside
-        shown = torch.nonzero((weight > 0).any(0)).squeeze(1)
-        stride = max(1, round(len(shown) / config.texels))
-        shown, weight = shown[::stride], weight * min(float(stride), config.redundant)
+        shown = (weight > 0).any(0)
         rows = (values[:, shown] for values in (point, normal, to_eye))
         return _Texels(seen[:, :3, shown], weight[:, None, shown].expand(-1, 3, -1), *rows), shown
 
@@ -185,7 +185,7 @@ class _Problem:
         self.config, self.model, self.texels, self.mix, self.group = config, model, texels, mix, group
         self.groups = int(group.max()) + 1
         self.texture, self.light, self.light_precision = texture, light, _light_precision(config, light)
-        self.weight = texels.weight / (config.noise**2 * config.redundant)
+        self.weight = texels.weight * (config.every / (config.noise**2 * config.redundant))
 
     def solve(self) -> tuple[Float[Tensor, "image latent"], Float[Tensor, "image 9"]]:
         """Levenberg-Marquardt; people are independent of each other."""
