@@ -71,7 +71,8 @@ class FitConfig:
     """What stage two starts from: stage one's fit of the landmarks, or the regressor's answer."""
     appearance_start: Literal["prior", "pixels"] = "prior"
     """Texture and light that stage two starts from after stage one: the prior's mean, or what the photos' pixels tell
-    of them on stage one's shape (a linear texture model has them at once, see `ops.texture.appearance`)."""
+    of them on stage one's shape (a linear texture model has them at once, see `ops.texture.appearance`). A regressor
+    answers them; pixels tell them where it was trained with another texture model."""
     landmark_solver: Literal["levenberg-marquardt", "adam"] = "levenberg-marquardt"
     """Solver of stage one."""
     landmark_steps: int = 12
@@ -79,7 +80,7 @@ class FitConfig:
     steps: int = 120
     """Iterations of stage two at most."""
     regressor_steps: int = 0
-    """The same when it starts from the regressor's answer, which needs fewer; 0: as many."""
+    """At most so many of them when it starts from the regressor's answer, which needs fewer; 0: as many."""
     weights: LossWeights = field(default_factory=LossWeights)
     learning_rates: LearningRates = field(default_factory=LearningRates)
     """When stage two starts from landmarks."""
@@ -143,8 +144,8 @@ class FitConfig:
         if method not in get_args(Method):
             raise ConfigurationError(f"expected a method out of {', '.join(get_args(Method))}, got {method!r}")
         start: Literal["landmarks", "regressor"] = "landmarks" if method == "ganfit" else "regressor"
-        steps = self.regressor_steps if start != self.start and method == "ganfit++" else 0
-        changed = replace(self, start=start, steps=0 if method == "fastganfit" else steps or self.steps)
+        most = self.regressor_steps if method == "ganfit++" and self.regressor_steps else self.steps
+        changed = replace(self, start=start, steps=0 if method == "fastganfit" else min(self.steps, most))
         if changed.method != method:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed

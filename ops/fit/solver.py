@@ -90,7 +90,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
         else:
             parameters, finite = fit_stage_one(models, inputs, config)
             believed, trusted = inputs.landmarks_px, finite
-        if config.appearance_start == "pixels" or (config.start == "regressor" and not knows_texture(models)):
+        if not knows_texture(models) if config.start == "regressor" else config.appearance_start == "pixels":
             parameters = see_appearance(models, inputs, parameters, finite)
         if models.holds_identity and config.weights.posterior and bool(trusted.any()):
             held = hold_identity(models, inputs, parameters, trusted)

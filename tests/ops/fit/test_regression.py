@@ -61,8 +61,7 @@ def test_the_mean_start_sees_the_mean_face_in_the_crop(models: FitModels) -> Non
 def test_without_steps_the_answer_of_the_regressor_is_the_result(models: FitModels, inputs: FitInput) -> None:
     assert models.regressor is not None
     taught = _taught(models)
-    plain = {"steps": 0, "start": "regressor", "appearance_start": "prior"}
-    config = dataclasses.replace(preset("default"), render_px=SIDE, **plain)
+    config = dataclasses.replace(preset("default"), render_px=SIDE, steps=0, start="regressor")
     result = fit_faces(taught, inputs, config)
     answer = regress(taught, inputs.images, inputs.landmarks_px / SIDE)
     assert float(answer.identity.abs().max()) > 0.1
@@ -70,6 +69,16 @@ def test_without_steps_the_answer_of_the_regressor_is_the_result(models: FitMode
     torch.testing.assert_close(result.texture[1], answer.texture[2], atol=1e-4, rtol=1e-4)
     assert result.iterations.tolist() == [0, 0, 0]
     assert not bool(result.diverged.any())
+
+
+def test_pixels_tell_a_texture_that_the_regressor_does_not_know(models: FitModels, inputs: FitInput) -> None:
+    assert models.regressor is not None
+    other = dataclasses.replace(models, regressor=_taught(models).regressor.without_texture(models.texture.latent_size))
+    config = dataclasses.replace(preset("default"), render_px=SIDE, steps=0, start="regressor")
+    found, known = fit_faces(other, inputs, config), fit_faces(_taught(models), inputs, config)
+    assert found.texture.abs().max() > 0.01
+    torch.testing.assert_close(found.identity, known.identity)
+    torch.testing.assert_close(found.camera, known.camera)
 
 
 def test_an_answer_that_is_not_finite_fails_alone(models: FitModels, inputs: FitInput) -> None:
@@ -122,6 +131,7 @@ def test_a_method_is_a_start_and_a_number_of_steps() -> None:
     both = config.by("ganfit++")
     assert (both.method, both.start, both.steps) == ("ganfit++", "regressor", config.regressor_steps)
     assert dataclasses.replace(config, regressor_steps=0).by("ganfit++").steps == config.steps
+    assert dataclasses.replace(config, steps=8).by("ganfit++").steps == 8
     with pytest.raises(ConfigurationError, match=r"ganfit\+\+ optimises"):
         fast.by("ganfit++")
 
