@@ -161,7 +161,8 @@ class AppearanceSolver:
             avg_pool2d(pictures, coarse), grid, mode="bilinear", padding_mode="border", align_corners=False
         )[:, :, 0]
         weight = seen[:, 3] * facing * inside
-        shown = (weight > 0).any(0)
+        # Dropping the others changes the order of sums, and with it who shares a batch would; on the CPU nobody does.
+        shown = (weight > 0).any(0) if weight.device.type == "cpu" else torch.ones_like(weight[0], dtype=torch.bool)
         rows = (values[:, shown] for values in (point, normal, to_eye))
         return _Texels(seen[:, :3, shown], weight[:, None, shown].expand(-1, 3, -1), *rows), shown
 
