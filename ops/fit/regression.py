@@ -81,7 +81,7 @@ def knows_texture(models: FitModels) -> bool:
 
 def refines_answer(models: FitModels, config: FitConfig) -> bool:
     """Whether stage one's points tell more of a shape than the regressor; not where its answer alone is wanted."""
-    return config.start == "regressor" and config.steps > 0 and models.dense is not None
+    return config.method == "ganfit++" and models.dense is not None
 
 
 def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParameters, Bool[Tensor, " image"]]:

@@ -185,6 +185,7 @@ class _Problem:
     ) -> None:
         self.config, self.model, self.texels, self.mix, self.group = config, model, texels, mix, group
         self.groups = int(group.max()) + 1
+        self.grey = (mix[:, 1, 1] == 0).tolist()
         self.texture, self.light, self.light_precision = texture, light, _light_precision(config, light)
         self.weight = texels.weight * (config.every / (config.noise**2 * config.redundant))
 
@@ -245,7 +246,7 @@ class _Problem:
         gradient = torch.zeros_like(texture)
         for image in range(len(texture)):
             moved, weighted = self.model.basis * slopes.shading[image], root[image]
-            if self._is_grey(image):
+            if self.grey[image]:
                 moved, weighted = torch.einsum("c,lct->lt", self.mix[image, 0], moved), root[image, 0]
             rows = (moved * weighted).flatten(1)
             normal[image] = rows @ rows.mT
@@ -260,9 +261,6 @@ class _Problem:
         pulled = pulled - self._first(texture - self.texture)
         step = torch.linalg.solve(total.double(), pulled.double()).to(texture)[self.group]
         return step, follow[..., -1] - (follow[..., :-1] @ step.unsqueeze(-1)).squeeze(-1)
-
-    def _is_grey(self, image: int) -> bool:
-        return bool(self.mix[image, 1, 1] == 0)
 
     def _summed(self, values: Float[Tensor, "image *rest"]) -> Float[Tensor, "group *rest"]:
         return values.new_zeros(self.groups, *values.shape[1:]).index_add_(0, self.group, values)
