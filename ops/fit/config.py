@@ -73,6 +73,9 @@ class FitConfig:
     """Texture and light that stage two starts from after stage one: the prior's mean, or what the photos' pixels tell
     of them on stage one's shape (a linear texture model has them at once, see `ops.texture.appearance`). A regressor
     answers them; pixels tell them where it was trained with another texture model."""
+    identity_prior: Literal["population", "regressor"] = "population"
+    """What stage one takes for likely before it looks at points: the mean face, as everybody's prior says, or the
+    regressor's answer with the errors it is known to make (where the models have one)."""
     landmark_solver: Literal["levenberg-marquardt", "adam"] = "levenberg-marquardt"
     """Solver of stage one."""
     landmark_steps: int = 12
@@ -198,6 +201,7 @@ def default_preset() -> FitConfig:
         steps=120,
         regressor_steps=60,
         appearance_start="pixels",
+        identity_prior="regressor",
         weights=LossWeights(
             content=200.0,
             landmark=0.015,
@@ -208,7 +212,7 @@ def default_preset() -> FitConfig:
             texture=0.002,
             expression=0.1,
             pixel=5.0,
-            posterior=0.016,
+            posterior=0.03,
         ),
         learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.08, camera=0.01, light=0.02),
         regressor_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
@@ -237,6 +241,7 @@ def faceworld_preset() -> FitConfig:
         steps=240,
         regressor_steps=0,
         appearance_start="prior",
+        identity_prior="population",
         weights=weights,
         learning_rates=rates,
         regressor_rates=rates,

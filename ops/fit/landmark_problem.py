@@ -75,6 +75,25 @@ BESIDE_DENSE_WITH_BIAS = replace(BESIDE_DENSE, landmark_sigma=0.05, jaw_sigma=0.
 """For landmarks whose bias is not known beside dense points, which have none: they only say where the face is."""
 
 
+class IdentityPrior(NamedTuple):
+    """What is known of identities before points are looked at: independent normal coefficients.
+
+    One row per image; the rows of a person are equal.
+    """
+
+    mean: Float[Tensor, "image identity"]
+    precision: Float[Tensor, "image identity"]
+    """Inverse variances; 1 where nothing is known but the population."""
+
+    def rows(self, images: slice | Int64[Tensor, " row"]) -> "IdentityPrior":
+        """Those of some images."""
+        return IdentityPrior(self.mean[images], self.precision[images])
+
+    def to(self, device: torch.device | str) -> "IdentityPrior":
+        """The same on another device."""
+        return IdentityPrior(self.mean.to(device), self.precision.to(device))
+
+
 class NormalEquations(NamedTuple):
     """The Gauss-Newton system at a point, its own unknowns eliminated image by image."""
 
@@ -146,6 +165,7 @@ class LandmarkProblem:
         config: LandmarkStageConfig,
         calibration: LandmarkCalibration | None = None,
         dense: DenseSight | None = None,
+        prior: IdentityPrior | None = None,
     ) -> None:
         self.sizes = (shape.identity_size, shape.expression_size, 8)
         self.blendshapes = shape.metadata.expression_kind == "blendshape"
@@ -157,12 +177,22 @@ class LandmarkProblem:
         self.group = group
         self.groups = int(group.max()) + 1 if group.numel() else 0
         self.config = config
+        self.prior_mean, self.prior_precision = self._identity_prior(prior)
         self.units = self.landmarks.new_tensor(CAMERA_UNITS)
         self._spread = self._shared_noise()
         self._dense = None if dense is None else DensePart(shape, dense, config, self._spread)
         self._factor = self._whitening(calibration)
         self.expression_mean, self.expression_whitening = self._expression_prior(calibration)
         self.first_camera = self._first_camera()
+
+    def _identity_prior(
+        self, prior: IdentityPrior | None
+    ) -> tuple[Float[Tensor, "group identity"], Float[Tensor, "group identity"]]:
+        """Mean and precision of every group's identity; the population's where nothing else is known."""
+        if prior is None:
+            mean = self.landmarks.new_zeros(self.groups, self.sizes[0])
+            return mean, mean + self.config.identity_sigma**-2
+        return self.one_a_group(prior.mean.double()), self.one_a_group(prior.precision.double())
 
     def _shared_noise(self) -> Float[Tensor, "image 1 1"]:
         """Factor of every image's noise, by how many images there are of its person."""
@@ -230,9 +260,9 @@ class LandmarkProblem:
         return vector / self.units
 
     def start(self) -> Float[Tensor, "image unknown"]:
-        """The mean face with the mean expression, seen from where its points fall best."""
+        """The likeliest face with the mean expression, seen from where the mean face's points fall best."""
         count = self.landmarks.shape[0]
-        identity = self.landmarks.new_zeros(count, self.sizes[0])
+        identity = self.prior_mean[self.group]
         return torch.cat((identity, self.expression_mean.expand(count, -1), self.first_camera), -1)
 
     def constrain(self, theta: Float[Tensor, "image unknown"]) -> Float[Tensor, "image unknown"]:
@@ -285,8 +315,8 @@ class LandmarkProblem:
         self, theta: Float[Tensor, "image unknown"], residual: Float[Tensor, "image residual"]
     ) -> Float[Tensor, " group"]:
         """Half the sum of squared residuals of every group, the prior of its identity included."""
-        identity = self.one_a_group(theta)[:, : self.sizes[0]] / self.config.identity_sigma
-        return (self.sum_groups(residual.square().sum(-1)) + identity.square().sum(-1)) / 2
+        away = self.one_a_group(theta)[:, : self.sizes[0]] - self.prior_mean
+        return (self.sum_groups(residual.square().sum(-1)) + (self.prior_precision * away.square()).sum(-1)) / 2
 
     def one_a_group(self, rows: Float[Tensor, "image column"]) -> Float[Tensor, "group column"]:
         """One row of every group, where its rows are equal."""
@@ -305,10 +335,10 @@ class LandmarkProblem:
     ) -> NormalEquations:
         """(J^T J + damping diag(J^T J)) with every image's own unknowns eliminated."""
         shared, own = jacobian.split((self.sizes[0], sum(self.sizes[1:])), -1)
-        precision = self.config.identity_sigma**-2
-        identity = self.one_a_group(theta)[:, : self.sizes[0]]
-        gradient = self.sum_groups(shared.mT @ residual.unsqueeze(-1)) + precision * identity.unsqueeze(-1)
-        normal = self.sum_groups(shared.mT @ shared) + precision * torch.eye(self.sizes[0]).to(theta)
+        away = self.one_a_group(theta)[:, : self.sizes[0]] - self.prior_mean
+        pull = (self.prior_precision * away).unsqueeze(-1)
+        gradient = self.sum_groups(shared.mT @ residual.unsqueeze(-1)) + pull
+        normal = self.sum_groups(shared.mT @ shared) + torch.diag_embed(self.prior_precision)
         mixed = own.mT @ shared
         # By Cholesky: torch's batched LU fails on the CPU with more than one thread.
         factor, info = torch.linalg.cholesky_ex(_damped(own.mT @ own, damping[self.group]))

@@ -9,7 +9,7 @@ from torch import Tensor
 from ops.face.dense_points import DenseSight
 from ops.face.landmark_calibration import LandmarkCalibration
 from ops.face.morphable_model import MorphableModel
-from ops.fit.landmark_problem import LandmarkProblem, LandmarkStageConfig
+from ops.fit.landmark_problem import IdentityPrior, LandmarkProblem, LandmarkStageConfig
 
 
 class LandmarkFit(NamedTuple):
@@ -29,6 +29,7 @@ def fit_landmarks(
     config: LandmarkStageConfig | None = None,
     calibration: LandmarkCalibration | None = None,
     dense: DenseSight | None = None,
+    prior: IdentityPrior | None = None,
 ) -> LandmarkFit:
     """Fit camera, identity and expression to normalised landmarks, in float64.
 
@@ -38,7 +39,7 @@ def fit_landmarks(
     Expressions of blendshape models are kept in [0, 1]. A calibration says where the points lie and how they scatter;
     dense points count beside the landmarks.
     """
-    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration, dense)
+    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration, dense, prior)
     return LandmarkFit(*problem.solve(steps).split(problem.sizes, -1))
 
 
@@ -51,9 +52,12 @@ def identity_covariance(
     config: LandmarkStageConfig | None = None,
     calibration: LandmarkCalibration | None = None,
     dense: DenseSight | None = None,
+    prior: IdentityPrior | None = None,
 ) -> Float[Tensor, "group identity identity"]:
     """Posterior covariance of every person's identity at a fit (Laplace), expression and camera marginalised."""
-    precision = identity_precision(shape, landmarks, group, fit, config=config, calibration=calibration, dense=dense)
+    precision = identity_precision(
+        shape, landmarks, group, fit, config=config, calibration=calibration, dense=dense, prior=prior
+    )
     return torch.cholesky_inverse(torch.linalg.cholesky(precision))
 
 
@@ -66,9 +70,10 @@ def identity_precision(
     config: LandmarkStageConfig | None = None,
     calibration: LandmarkCalibration | None = None,
     dense: DenseSight | None = None,
+    prior: IdentityPrior | None = None,
 ) -> Float[Tensor, "group identity identity"]:
     """The inverse of `identity_covariance`: the prior's identity matrix and what the landmarks add."""
-    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration, dense)
+    problem = LandmarkProblem(shape, landmarks, group, config or LandmarkStageConfig(), calibration, dense, prior)
     theta = torch.cat(fit, -1).double()
     damping = theta.new_zeros(problem.groups)
     return problem.normal_equations(theta, problem.residual(theta), problem.jacobian(theta), damping).precision

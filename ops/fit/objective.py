@@ -26,6 +26,7 @@ from ops.fit.landmark_problem import (
     BESIDE_DENSE,
     BESIDE_DENSE_WITH_BIAS,
     WITHOUT_BIAS,
+    IdentityPrior,
     LandmarkStageConfig,
 )
 from ops.fit.parameters import FitParameters, to_camera, to_light
@@ -127,6 +128,8 @@ class FitInput(NamedTuple):
     seeds: Int64[Tensor, " image"]
     dense: DenseSight | None = None
     """What stage one has besides the landmarks."""
+    identity_prior: IdentityPrior | None = None
+    """What is known of every person's identity before stage one; None: what is of anybody."""
 
     def rows(self, images: slice | Int64[Tensor, " row"]) -> "FitInput":
         """Those of some images."""
@@ -137,6 +140,7 @@ class FitInput(NamedTuple):
             group=self.group[images],
             seeds=self.seeds[images],
             dense=None if self.dense is None else self.dense.rows(images),
+            identity_prior=None if self.identity_prior is None else self.identity_prior.rows(images),
         )
 
     def to(self, device: torch.device | str) -> "FitInput":
@@ -148,7 +152,15 @@ class FitInput(NamedTuple):
             group=self.group.to(device),
             seeds=self.seeds.to(device),
             dense=None if self.dense is None else self.dense.to(device),
+            identity_prior=None if self.identity_prior is None else self.identity_prior.to(device),
         )
+
+    def without_bias(self, models: FitModels) -> "FitInput":
+        """The same with landmarks where the shape model has them; unchanged where the network's bias is not known."""
+        if models.bias is None:
+            return self
+        side = self.images.shape[-1]
+        return self._replace(landmarks_px=side * models.bias.taken_off(models.shape, self.landmarks_px / side))
 
 
 def with_dense_points(models: FitModels, inputs: FitInput, config: FitConfig) -> FitInput:

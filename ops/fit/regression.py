@@ -12,6 +12,7 @@ from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
 from ops.fit.constraints import constrain
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
+from ops.fit.landmark_problem import IdentityPrior
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
 from ops.fit.parameters import CAMERA_UNITS, FitParameters, mean_over_groups, to_camera
 from ops.fit.views import make_views
@@ -104,6 +105,26 @@ def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParame
         texture=mean_over_groups(parameters.texture, inputs.group, weight),
     )
     return shared, finite
+
+
+def with_identity_prior(models: FitModels, inputs: FitInput, config: FitConfig) -> FitInput:
+    """The same with what the regressor tells of every person's identity, and how far it errs, for stage one.
+
+    Unchanged without a regressor, where it has been asked, and where the configuration does not ask it or has no stage
+    one.
+    """
+    has_stage_one = config.start == "landmarks" or refines_answer(models, config)
+    asked = config.identity_prior == "regressor" and has_stage_one
+    if models.regressor is None or inputs.identity_prior is not None or not asked:
+        return inputs
+    with torch.no_grad():
+        answer, finite = start_from_regressor(models, inputs.without_bias(models))
+    weight = finite.to(answer.identity.dtype)
+    pictures = weight.new_zeros(len(weight)).index_add_(0, inputs.group, weight)[inputs.group]
+    precision = models.regressor.precision(pictures.clamp_min(1))
+    known = (pictures > 0).unsqueeze(1)
+    prior = IdentityPrior(torch.where(known, answer.identity, 0), torch.where(known, precision, 1))
+    return inputs._replace(identity_prior=prior)
 
 
 def reliable_landmarks(models: FitModels, inputs: FitInput, answer: FitParameters) -> Float[Tensor, "image 68 2"]:

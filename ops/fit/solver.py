@@ -12,7 +12,13 @@ from ops.fit.config import FitConfig
 from ops.fit.losses import landmark_error
 from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective, with_dense_points
 from ops.fit.parameters import FitParameters, to_camera, to_light
-from ops.fit.regression import knows_texture, refines_answer, reliable_landmarks, start_from_regressor
+from ops.fit.regression import (
+    knows_texture,
+    refines_answer,
+    reliable_landmarks,
+    start_from_regressor,
+    with_identity_prior,
+)
 from ops.fit.stage_one import fit_stage_one, hold_identity, see_appearance, with_stage_one
 from ops.fit.stage_two import Ended, StageTwo, Watch
 from ops.geometry.camera import camera_to_vector
@@ -74,11 +80,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     held: Held | None = None
     inputs = with_dense_points(models, inputs, config)
     with torch.no_grad():
-        if models.bias is not None:
-            side = config.render_px
-            inputs = inputs._replace(
-                landmarks_px=side * models.bias.taken_off(models.shape, inputs.landmarks_px / side)
-            )
+        inputs = with_identity_prior(models, inputs, config).without_bias(models)
         if config.start == "regressor":
             parameters, finite = start_from_regressor(models, inputs)
             believed = reliable_landmarks(models, inputs, parameters)
@@ -92,7 +94,8 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
             believed, trusted = inputs.landmarks_px, finite
         if not knows_texture(models) if config.start == "regressor" else config.appearance_start == "pixels":
             parameters = see_appearance(models, inputs, parameters, finite)
-        if models.holds_identity and config.weights.posterior and bool(trusted.any()):
+        holds = models.holds_identity or inputs.identity_prior is not None
+        if holds and config.weights.posterior and bool(trusted.any()):
             held = hold_identity(models, inputs, parameters, trusted)
     objective = Objective(models, inputs._replace(landmarks_px=believed), config, held)
     ended = StageTwo(objective, parameters).run(~finite, watch)

@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ops.face.dense_points import DenseSight
 from ops.face.landmark_points import choose_landmarks
 from ops.face.signal import are_grey
 from ops.face.skin import skin_weight
@@ -31,7 +30,7 @@ def fit_stage_one(
     safe = torch.where(usable[:, None, None], normalised, typical)
     if config.landmark_solver == "levenberg-marquardt":
         persons = torch.where(usable, inputs.group, int(inputs.group.max()) + 1 + torch.arange(count).to(inputs.group))
-        fitted = _each_person_alone(models, safe, inputs.dense, persons, steps=config.landmark_steps)
+        fitted = _each_person_alone(models, safe, inputs, persons, steps=config.landmark_steps)
     else:
         fitted = _landmarks_by_adam(models, safe, inputs, config)
     finite = usable & torch.isfinite(torch.cat((fitted.identity, fitted.expression, fitted.camera), -1)).all(-1)
@@ -66,7 +65,7 @@ def with_stage_one(
 def _each_person_alone(
     models: FitModels,
     landmarks: Float[Tensor, "image 68 2"],
-    dense: DenseSight | None,
+    inputs: FitInput,
     persons: Int64[Tensor, " image"],
     *,
     steps: int,
@@ -77,13 +76,11 @@ def _each_person_alone(
     """
     _, group = persons.unique(return_inverse=True)
     if landmarks.device.type != "cpu":
-        return _solve(models, landmarks, dense, group, steps)
+        return _solve(models, landmarks, inputs, group, steps)
     fitted: LandmarkFit | None = None
     for person in range(int(group.max()) + 1):
         images = torch.nonzero(group == person).squeeze(1)
-        alone = torch.zeros_like(images)
-        seen = None if dense is None else dense.rows(images)
-        found = _solve(models, landmarks[images], seen, alone, steps)
+        found = _solve(models, landmarks[images], inputs.rows(images), torch.zeros_like(images), steps)
         if fitted is None:
             fitted = LandmarkFit(*(value.new_zeros(len(group), value.shape[1]) for value in found))
         for rows, new in zip(fitted, found, strict=True):
@@ -95,7 +92,7 @@ def _each_person_alone(
 def _solve(
     models: FitModels,
     landmarks: Float[Tensor, "image 68 2"],
-    dense: DenseSight | None,
+    inputs: FitInput,
     group: Int64[Tensor, " image"],
     steps: int,
 ) -> LandmarkFit:
@@ -106,7 +103,8 @@ def _solve(
         steps=steps,
         config=models.landmark_noise,
         calibration=models.calibration,
-        dense=dense,
+        dense=inputs.dense,
+        prior=inputs.identity_prior,
     )
 
 
@@ -134,6 +132,7 @@ def hold_identity(models: FitModels, inputs: FitInput, start: FitParameters, usa
             config=models.landmark_noise,
             calibration=models.calibration,
             dense=None if inputs.dense is None else inputs.dense.rows(images),
+            prior=None if inputs.identity_prior is None else inputs.identity_prior.rows(images),
         )
         precision[images] = found[person].float()
     return Held(start.identity, precision)

@@ -17,14 +17,16 @@ VERTEX_STRIDE = 5
 def shape_std_mm(models: FitModels, inputs: FitInput, result: FitResult) -> Float[Tensor, " group"]:
     """Root mean square over the face of the standard deviation of a person's neutral shape, on the CPU.
 
-    Laplace's approximation about the fit, given landmarks and priors alone: what recognition and pixels add is not in
-    it. Position, orientation and size are left out. NaN for a person without a finite image.
+    Laplace's approximation about the fit, given points and priors alone, the regressor's answer among these where the
+    fit asked it: what recognition and pixels add in the objective is not in it. Position, orientation and size are left
+    out. NaN for a person without a finite image.
     """
     shape = models.shape.to("cpu")
     calibration = None if models.calibration is None else models.calibration.to("cpu")
     group = inputs.group.cpu()
     landmarks = inputs.landmarks_px.cpu().double() / inputs.images.shape[-1]
     dense = None if inputs.dense is None else inputs.dense.to("cpu")
+    prior = None if inputs.identity_prior is None else inputs.identity_prior.to("cpu")
     spread = shape_spread(shape)
     found = torch.full((int(group.max()) + 1,), torch.nan, dtype=torch.float64)
     for person in range(len(found)):
@@ -43,6 +45,7 @@ def shape_std_mm(models: FitModels, inputs: FitInput, result: FitResult) -> Floa
             config=models.landmark_noise,
             calibration=calibration,
             dense=None if dense is None else dense.rows(images),
+            prior=None if prior is None else prior.rows(images),
         )[0]
         found[person] = (covariance * spread).sum().clamp_min(0).sqrt()
     return found.float()

@@ -31,6 +31,8 @@ PLAUSIBLE_DIRECTIONS = 30
 """Dimensions of what landmarks of faces do in an aligned crop."""
 DROPOUT = 0.2
 """Share of the convolutional branch's answer that the heads do without during the training."""
+MOST_EXPLAINED = 0.95
+"""No answer is believed to explain more of a coefficient's variance."""
 TOLERATED = 3.0
 """Landmarks are half trusted when so many times the usual lies outside those dimensions."""
 
@@ -237,8 +239,16 @@ class Regressor(nn.Module):
         Every answer is drawn towards the mean face by what its picture leaves open; several leave less open than each
         of them. 1 for one picture, and before errors were learned.
         """
-        noise = self.shared_error + (1 - self.shared_error) / pictures.unsqueeze(1)
-        return 1 / (self.explained + (1 - self.explained) * noise)
+        return 1 / (self.explained + (1 - self.explained) * self._noise(pictures))
+
+    def precision(self, pictures: Float[Tensor, " image"]) -> Float[Tensor, "image identity"]:
+        """Inverse variances of true coefficients about answers to so many pictures, stretched by `agreement`."""
+        explained = self.explained.clamp(max=MOST_EXPLAINED)
+        return 1 + explained / ((1 - explained) * self._noise(pictures))
+
+    def _noise(self, pictures: Float[Tensor, " image"]) -> Float[Tensor, "image 1"]:
+        """Variance of the mean of the errors of so many answers over that of one."""
+        return self.shared_error + (1 - self.shared_error) / pictures.unsqueeze(1)
 
     def centred(self, landmarks: Float[Tensor, "image 68 2"]) -> Float[Tensor, "image 136"]:
         """Landmarks as differences from their mean."""

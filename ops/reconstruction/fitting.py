@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ops.fit import FitConfig, FitInput, FitLosses, FitModels, fit_faces, render_fit
 from ops.fit.objective import with_dense_points
+from ops.fit.regression import with_identity_prior
 from ops.fit.stage_two import Watch
 from ops.fit.uncertainty import shape_std_mm
 
@@ -118,7 +119,7 @@ def fit_people(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wa
     Raises:
         ConfigurationError: a start from a regressor that the models do not have.
     """
-    inputs = with_dense_points(models, inputs, config)
+    inputs = with_identity_prior(models, with_dense_points(models, inputs, config), config)
     result = fit_faces(models, inputs, config, watch)
     preview = render_fit(models, inputs, result, config.render_px)
     spread = shape_std_mm(models, inputs, result)

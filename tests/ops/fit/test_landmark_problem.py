@@ -8,7 +8,7 @@ from ops.face.landmark_points import choose_landmarks, landmark_surface
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import faceworld_model
 from ops.fit.calibration import CalibrationConfig, start_calibration
-from ops.fit.landmark_problem import LandmarkProblem, LandmarkStageConfig, outline_directions
+from ops.fit.landmark_problem import IdentityPrior, LandmarkProblem, LandmarkStageConfig, outline_directions
 from ops.geometry.camera import Camera, project_points
 
 
@@ -95,3 +95,38 @@ def test_a_smile_may_go_further_than_its_blendshapes_one_by_one(shape: Morphable
     length = float(blendshape_direction(SMILE).norm())
     torch.testing.assert_close(float((whitening @ smile).norm()), (0.15**2 + (0.5 * length) ** 2) ** -0.5)
     torch.testing.assert_close(float((whitening @ other).norm()), float(other.norm()) / 0.15)
+
+
+def test_what_is_known_of_an_identity_counts_once_a_person(shape: MorphableModel, landmarks: torch.Tensor) -> None:
+    together = torch.tensor((0, 0))
+    size = shape.identity_size
+    anybody = IdentityPrior(torch.zeros(2, size), torch.ones(2, size))
+    config = LandmarkStageConfig()
+    plain = LandmarkProblem(shape, landmarks, together, config)
+    told = LandmarkProblem(shape, landmarks, together, config, prior=anybody)
+    theta = plain.solve(4)
+    torch.testing.assert_close(told.solve(4), theta)
+    mean = torch.linspace(-1, 1, size).expand(2, -1)
+    known = LandmarkProblem(shape, landmarks, together, config, prior=IdentityPrior(mean, torch.full((2, size), 9.0)))
+    away = theta[:1, :size] - mean[:1].double()
+    residual = plain.residual(theta)
+    torch.testing.assert_close(known.residual(theta), residual)
+    expected = (residual.square().sum() + 9 * away.square().sum()) / 2
+    torch.testing.assert_close(known.cost(theta, residual), expected.unsqueeze(0))
+    none = theta.new_zeros(1)
+    system = known.normal_equations(theta, residual, known.jacobian(theta), none)
+    usual = plain.normal_equations(theta, residual, plain.jacobian(theta), none)
+    torch.testing.assert_close(system.precision - usual.precision, 8 * torch.eye(size).double().unsqueeze(0))
+    torch.testing.assert_close(system.gradient - usual.gradient, 9 * away - theta[:1, :size])
+
+
+def test_a_sure_prior_decides_an_identity(shape: MorphableModel, landmarks: torch.Tensor) -> None:
+    size = shape.identity_size
+    mean = torch.stack((torch.linspace(-1, 1, size), torch.linspace(1, -1, size)))
+    alone = torch.tensor((0, 1))
+    away = []
+    for precision in (1e6, 1.0):
+        prior = IdentityPrior(mean, torch.full((2, size), precision))
+        problem = LandmarkProblem(shape, landmarks, alone, LandmarkStageConfig(), prior=prior)
+        away.append(float((problem.solve(12)[:, :size] - mean.double()).abs().max()))
+    assert away[0] < 0.01 < 0.1 < away[1]

@@ -10,7 +10,15 @@ from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitInput, FitModels, LearningRates, fit_faces, preset
 from ops.fit.parameters import to_camera
-from ops.fit.regression import mean_start, new_regressor, regress, reliable_landmarks, start_from_regressor
+from ops.fit.regression import (
+    mean_start,
+    new_regressor,
+    regress,
+    reliable_landmarks,
+    start_from_regressor,
+    with_identity_prior,
+)
+from ops.fit.stage_one import fit_stage_one
 from ops.geometry.camera import project_points
 from ops.networks.regressor import Regressor
 from ops.texture.pca import PcaTexture
@@ -106,6 +114,33 @@ def test_pictures_of_a_person_together_leave_less_open(models: FitModels, inputs
     one, _ = start_from_regressor(taught, inputs.rows(slice(1, 2))._replace(group=torch.tensor([0])))
     assert finite.tolist() == [False, True, True]
     torch.testing.assert_close(alone.identity[1], one.identity[0])
+
+
+def test_stage_one_starts_from_what_the_regressor_tells_of_an_identity(models: FitModels, inputs: FitInput) -> None:
+    taught = _taught(models)
+    assert taught.regressor is not None
+    taught.regressor.explained.fill_(0.9)
+    taught.regressor.shared_error.fill_(0.5)
+    config = dataclasses.replace(preset("default"), render_px=SIDE)
+    lost = inputs.landmarks_px.clone()
+    lost[2] = torch.inf
+    given = inputs._replace(landmarks_px=lost)
+    answer, _ = start_from_regressor(taught, given)
+    told = with_identity_prior(taught, given, config)
+    prior = told.identity_prior
+    assert prior is not None
+    torch.testing.assert_close(prior.mean[:2], answer.identity[:2])
+    torch.testing.assert_close(prior.precision[0], torch.full_like(prior.precision[0], 1 + 0.9 / (0.1 * 0.75)))
+    assert (prior.mean[2] == 0).all()
+    assert (prior.precision[2] == 1).all()
+    assert with_identity_prior(taught, told, config) is told
+    by_points, _ = fit_stage_one(taught, given, config)
+    with_answer, _ = fit_stage_one(taught, told, config)
+    away, before = ((fit.identity[0] - answer.identity[0]).norm() for fit in (with_answer, by_points))
+    assert float(away) < 0.5 * float(before)
+    for other in (config.by("fastganfit"), dataclasses.replace(config, identity_prior="population")):
+        assert with_identity_prior(taught, given, other) is given
+    assert with_identity_prior(dataclasses.replace(models, regressor=None), given, config) is given
 
 
 def test_answers_stay_within_the_limits(models: FitModels, inputs: FitInput) -> None:

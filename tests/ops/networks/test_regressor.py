@@ -128,6 +128,10 @@ def test_several_answers_are_worth_more_than_their_mean(rng: torch.Generator) ->
     best = (mean * truth).sum(0) / mean.square().sum(0).clamp_min(1)
     torch.testing.assert_close(factor[0, :-1], best[:-1], atol=0.03, rtol=0)
     assert float((mean * factor - truth).square().mean()) < float((mean - truth).square().mean())
+    for count, answer in ((1, answers[:, 0]), (4, mean * factor)):
+        left = (answer - truth).square().mean(0)
+        precision = network.precision(torch.tensor((float(count),)))[0]
+        torch.testing.assert_close(1 / precision, left, atol=0.02, rtol=0)
 
 
 def test_activations_of_a_resolution_the_branch_lacks_are_refused() -> None:
