@@ -318,7 +318,7 @@ def _reconstruct(
     single = frozenset(
         f"{subject.folder.name}{SEPARATOR}{path.stem}" for subject in subjects for path in subject.photos
     )
-    alone = replace(config.fit, start="landmarks", steps=0)
+    alone = replace(config.fit, start="landmarks", steps=0, identity_prior="population")
     plans = {
         LANDMARKS: (PHOTOS_DIR, wanted, alone),
         SINGLE: (SINGLE_DIR, single, config.fit),

@@ -168,7 +168,7 @@ def demonstrate(config: DemoConfig, bundle: ModelBundle, say: Say, show: Show = 
 def _variants(config: DemoConfig) -> list[_Variant]:
     """In the order in which they come to stand above the full fit, from below."""
     found = [_Variant("one-frame", f"full fit, {_frames(1)}", 1, config.fit)] if config.frames > 1 else []
-    landmarks = replace(config.fit, start="landmarks", steps=0)
+    landmarks = replace(config.fit, start="landmarks", steps=0, identity_prior="population")
     return [*found, _Variant("landmarks", f"landmarks alone, {_frames(config.frames)}", config.frames, landmarks)]
 
 
