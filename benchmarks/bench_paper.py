@@ -27,16 +27,18 @@ from ops.files.photo import decode_photo
 from ops.fit import FitConfig, preset
 
 PAPER = preset("paper")
-BARE = replace(PAPER, landmark_term="norm", pixel_range=1.0, composite=False)
+WHOLE = replace(PAPER, skin_mask=False)
+BARE = replace(WHOLE, landmark_term="norm", pixel_range=1.0, composite=False)
 READINGS: dict[str, FitConfig] = {
     "norm-1-stop": replace(BARE, early_stop_window=30),
     "norm-1": BARE,
-    "squares-6": replace(PAPER, composite=False),
-    "squares-6-over": PAPER,
-    "squares-6-over-skin": replace(PAPER, skin_mask=True),
-    "squares-255-over": replace(PAPER, pixel_range=255.0),
+    "squares-6": replace(WHOLE, composite=False),
+    "squares-6-over": WHOLE,
+    "squares-6-over-skin": PAPER,
+    "squares-255-over": replace(WHOLE, pixel_range=255.0),
 }
-"""By the landmark term, what white is in the pixel term, and whether recognition sees the render over the photo."""
+"""By the landmark term, what white is in the pixel term, whether recognition sees the render over the photo, and
+whether only the skin inside the landmarks' hull is drawn and compared."""
 LEAST_SATURATION = 40
 """Of 255: below it a hue means nothing."""
 

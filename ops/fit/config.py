@@ -181,8 +181,8 @@ def paper_preset() -> FitConfig:
     """GANFIT as published (Gecer et al., CVPR 2019): Adam throughout, the published weights and step size.
 
     What the paper leaves open is read so that these weights give such fits as it shows: squared landmark distances in
-    pixels, colours in [-1, 1] summed over R, G and B, the render over the photo, all iterations. Other readings give
-    faces in green and purple, see docs/experiments/objective.md.
+    pixels, colours in [-1, 1] summed over R, G and B, the render over the photo and compared with it where the face is,
+    all iterations. Other readings give faces in green and purple, see docs/experiments/objective.md.
     """
     return FitConfig(
         landmark_solver="adam",
@@ -191,6 +191,7 @@ def paper_preset() -> FitConfig:
         landmark_term="squares",
         pixel_range=6.0,
         composite=True,
+        skin_mask=True,
         early_stop_window=0,
     )
 

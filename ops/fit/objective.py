@@ -249,7 +249,8 @@ class Objective:
         self.topology = Topology(triangles=shape.triangles, uv=shape.uv, uv_triangles=shape.uv_triangles)
         self.landmark_surface = models.landmark_surface
         self.terms = config.terms()
-        views = make_views(config.views if self.terms & SEEN_IN_VIEWS else 1, config.render_px)
+        looked_at = config.views if self.terms & SEEN_IN_VIEWS and config.steps else 1
+        views = make_views(looked_at, config.render_px)
         self.views = [View(*(m.to(models.device) for m in view)) for view in views]
         with torch.no_grad():
             self.input_features = [self._features(view) for view in self.views]
