@@ -100,7 +100,7 @@ def main() -> None:
     torch.set_num_threads(1)
     bundle = resolve_bundle(options.models)
     config = preset(options.preset)
-    config = dataclasses.replace(config, steps=options.steps or config.steps, regressor_steps=0, early_stop_window=0)
+    config = dataclasses.replace(config, steps=options.steps or config.steps, early_stop_window=0)
     ReconstructConfig(input="photos", output="out", fit=config.by("fastganfit")).check_models(bundle)
     models = load_fit_models(bundle, "cpu")
     bad_people = options.people if options.bad_people is None else options.bad_people

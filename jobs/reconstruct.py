@@ -139,7 +139,7 @@ def _declare_content(parser: CommandParser) -> None:
         choices=get_args(Method),
         default="ganfit",
         help="ganfit: landmarks, then optimisation. fastganfit: the regressor's answer alone, milliseconds per face. "
-        "ganfit++: optimisation from the regressor's answer, with at most --fit.regressor_steps. "
+        "ganfit++: optimisation from the regressor's answer. "
         "The last two need a bundle with a regressor",
     )
     add(

@@ -80,17 +80,10 @@ class FitConfig:
     """Solver of stage one."""
     landmark_steps: int = 12
     """Iterations of stage one."""
-    steps: int = 120
+    steps: int = 60
     """Iterations of stage two at most."""
-    regressor_steps: int = 0
-    """At most so many of them when it starts from the regressor's answer, which needs fewer; 0: as many."""
     weights: LossWeights = field(default_factory=LossWeights)
     learning_rates: LearningRates = field(default_factory=LearningRates)
-    """When stage two starts from landmarks."""
-    regressor_rates: LearningRates = field(default_factory=LearningRates)
-    """When it starts from the regressor's answer, which is nearer in some parameters than in others."""
-    initial_rate_factor: float = 1.0
-    """Factor of `regressor_rates` at the first iteration; it falls along a cosine, and the last rates are unchanged."""
     pixel_range: float = 1.0
     """What white is in the pixel term."""
     landmark_term: Literal["norm", "squares"] = "norm"
@@ -147,23 +140,16 @@ class FitConfig:
         if method not in get_args(Method):
             raise ConfigurationError(f"expected a method out of {', '.join(get_args(Method))}, got {method!r}")
         start: Literal["landmarks", "regressor"] = "landmarks" if method == "ganfit" else "regressor"
-        most = self.regressor_steps if method == "ganfit++" and self.regressor_steps else self.steps
-        changed = replace(self, start=start, steps=0 if method == "fastganfit" else min(self.steps, most))
+        changed = replace(self, start=start, steps=0 if method == "fastganfit" else self.steps)
         if changed.method != method:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed
 
-    @property
-    def step_sizes(self) -> LearningRates:
-        """Those of the start."""
-        return self.regressor_rates if self.start == "regressor" else self.learning_rates
-
     def step_scale(self, step: int) -> float:
         """Factor of all step sizes at iteration `step` of stage two."""
-        pace = self.initial_rate_factor if self.start == "regressor" else 1.0
         if not self.cosine_decay:
-            return pace
-        return (pace + LAST_SCALE) / 2 + (pace - LAST_SCALE) / 2 * math.cos(math.pi * step / self.steps)
+            return 1.0
+        return (1 + LAST_SCALE) / 2 + (1 - LAST_SCALE) / 2 * math.cos(math.pi * step / self.steps)
 
     def texture_level(self, levels: Sequence[int], step: int) -> int:
         """Which of a texture's levels (ascending) iteration `step` of stage two renders; the largest after the last."""
@@ -199,8 +185,7 @@ def paper_preset() -> FitConfig:
 def default_preset() -> FitConfig:
     """The same objective with the levers that measured better on real photos at a fraction of the iterations."""
     return FitConfig(
-        steps=120,
-        regressor_steps=60,
+        steps=60,
         appearance_start="pixels",
         identity_prior="regressor",
         weights=LossWeights(
@@ -215,9 +200,7 @@ def default_preset() -> FitConfig:
             pixel=5.0,
             posterior=0.03,
         ),
-        learning_rates=LearningRates(identity=0.05, expression=0.03, texture=0.08, camera=0.01, light=0.02),
-        regressor_rates=LearningRates(identity=0.02, expression=0.04, texture=0.06, camera=0.007, light=0.12),
-        initial_rate_factor=3.0,
+        learning_rates=LearningRates(identity=0.08, expression=0.05, texture=0.14, camera=0.016, light=0.035),
         cosine_decay=True,
         nesterov=True,
         composite=True,
@@ -240,13 +223,10 @@ def faceworld_preset() -> FitConfig:
     return replace(
         default,
         steps=240,
-        regressor_steps=0,
         appearance_start="prior",
         identity_prior="population",
         weights=weights,
         learning_rates=rates,
-        regressor_rates=rates,
-        initial_rate_factor=1.0,
         second_render=False,
     )
 

@@ -89,7 +89,7 @@ class StageTwo:
         self.shares = self.groups < len(inputs.group)
         """Whether any person has several images."""
         scales = torch.tensor([config.step_scale(step) for step in range(config.steps)], dtype=torch.float64)
-        rates = torch.outer(scales, step_sizes(config.step_sizes, start).cpu())
+        rates = torch.outer(scales, step_sizes(config.learning_rates, start).cpu())
         self.rates = rates.to(self.unknowns)
         self.largest = models.texture.resolution
         self.levels = [objective.texture_level(step) for step in range(config.steps)]
