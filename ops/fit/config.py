@@ -198,7 +198,7 @@ def default_preset() -> FitConfig:
             texture=0.002,
             expression=0.1,
             pixel=5.0,
-            posterior=0.03,
+            posterior=0.016,
         ),
         learning_rates=LearningRates(identity=0.08, expression=0.05, texture=0.14, camera=0.016, light=0.035),
         cosine_decay=True,
