@@ -200,7 +200,7 @@ def default_preset() -> FitConfig:
             pixel=5.0,
             posterior=0.016,
         ),
-        learning_rates=LearningRates(identity=0.08, expression=0.05, texture=0.14, camera=0.016, light=0.035),
+        learning_rates=LearningRates(identity=0.1, expression=0.06, texture=0.2, camera=0.02, light=0.04),
         cosine_decay=True,
         nesterov=True,
         composite=True,
