@@ -85,7 +85,7 @@ class LearningConfig:
     identity_field: str | None = None
     only: frozenset[str] | None = None
     """Learn from these persons alone; None: from all."""
-    steps: tuple[int, int] = (50, 40)
+    steps: tuple[int, int] = (25, 20)
     """Iterations of the fits that are learned from: of the first round, and of those with a learned texture."""
     rounds: int = 1
     """How often people are fitted and learned from: a second time costs as much again for a little more likeness. More
