@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, preset, render_fit
+from ops.fit import FitConfig, FitInput, FitModels, FitResult, LearningRates, fit_faces, preset, render_fit
 from ops.fit.stage_one import fit_stage_one, hold_identity
 from ops.weights.bundle import ModelBundle
 from pipeline.stages.models import load_fit_models
@@ -15,9 +15,9 @@ from tests.support.pretended_cuda import PretendedCuda, to_cuda
 
 TOLERANCES = {"identity": 5e-3, "texture": 5e-3, "expression": 5e-3, "camera": 0.1, "light": 5.0, "loss_total": 1e-2}
 """Of what a few steps reach on the two devices; millimetres for camera and light."""
-TURNED = {"landmarks": 0.01, "regressor": 0.05}
+TURNED = {"landmarks": 0.02, "regressor": 0.05}
 """Share of values that may end elsewhere, by what a fit starts from: Adam's first step is the sign of a gradient, and
-where that is zero to rounding, rounding decides."""
+where that is zero to rounding, rounding decides: in one of the 87 expression values of a fit from landmarks."""
 
 KERNELS_AN_ITERATION = 1000
 """Of the embedded models under the default preset, whatever the batch."""
@@ -26,9 +26,12 @@ MEGABYTES_AN_IMAGE = 180.0
 
 
 def few_steps(method: str) -> FitConfig:
+    """Of a short length, so that a turned one has little effect on those that follow."""
     base = preset("default").by(method)  # type: ignore[arg-type]
     steps = 3 if method == "ganfit" else 1
-    return dataclasses.replace(base, steps=steps, landmark_steps=3, views=2, render_px=SIDE)
+    return dataclasses.replace(
+        base, steps=steps, landmark_steps=3, views=2, render_px=SIDE, learning_rates=LearningRates()
+    )
 
 
 def assert_close(found: FitResult, expected: FitResult, turned: float = 0.0) -> None:
