@@ -13,8 +13,9 @@ from tests.gpu.conftest import SIDE
 from tests.support.iteration_costs import counted_iterations
 from tests.support.pretended_cuda import PretendedCuda, to_cuda
 
-TOLERANCES = {"identity": 5e-3, "texture": 5e-3, "expression": 5e-3, "camera": 0.1, "light": 5.0, "loss_total": 1e-2}
-"""Of what a few steps reach on the two devices; millimetres for camera and light."""
+TOLERANCES = {"identity": 5e-3, "texture": 5e-3, "expression": 5e-3, "camera": 0.1, "light": 5.0, "loss_total": 5e-2}
+"""Of what a few steps reach on the two devices; millimetres for camera and light. A turned value changes the loss by
+0.014 of 9."""
 TURNED = {"landmarks": 0.02, "regressor": 0.05}
 """Share of values that may end elsewhere, by what a fit starts from: Adam's first step is the sign of a gradient, and
 where that is zero to rounding, rounding decides: in one of the 87 expression values of a fit from landmarks."""
