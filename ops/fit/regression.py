@@ -1,7 +1,7 @@
 """FastGANFit's answer as parameters of a fit: the regressor on the recognition template, within the models' limits."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ops.errors import ConfigurationError
@@ -98,13 +98,19 @@ def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParame
     parameters = constrain(parameters.apply(torch.nan_to_num), models)
     weight = finite.to(landmarks.dtype)
     assert models.regressor is not None
-    pictures = weight.new_zeros(len(weight)).index_add_(0, inputs.group, weight)[inputs.group].clamp_min(1)
+    pictures = _pictures(finite, inputs.group).clamp_min(1)
     identity = mean_over_groups(parameters.identity, inputs.group, weight)
     shared = parameters._replace(
         identity=identity * models.regressor.agreement(pictures),
         texture=mean_over_groups(parameters.texture, inputs.group, weight),
     )
     return shared, finite
+
+
+def _pictures(finite: Bool[Tensor, " image"], group: Int64[Tensor, " image"]) -> Float[Tensor, " image"]:
+    """How many usable answers there are of every image's person."""
+    weight = finite.float()
+    return weight.new_zeros(len(weight)).index_add_(0, group, weight)[group]
 
 
 def with_identity_prior(models: FitModels, inputs: FitInput, config: FitConfig) -> FitInput:
@@ -119,8 +125,7 @@ def with_identity_prior(models: FitModels, inputs: FitInput, config: FitConfig) 
         return inputs
     with torch.no_grad():
         answer, finite = start_from_regressor(models, inputs.without_bias(models))
-    weight = finite.to(answer.identity.dtype)
-    pictures = weight.new_zeros(len(weight)).index_add_(0, inputs.group, weight)[inputs.group]
+    pictures = _pictures(finite, inputs.group)
     precision = models.regressor.precision(pictures.clamp_min(1))
     known = (pictures > 0).unsqueeze(1)
     prior = IdentityPrior(torch.where(known, answer.identity, 0), torch.where(known, precision, 1))
