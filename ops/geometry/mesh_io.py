@@ -6,6 +6,7 @@ seams are repeated after them.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,20 +50,38 @@ class UnweldedMesh(NamedTuple):
     triangles: Int[np.ndarray, "triangle 3"]
 
 
+class _Seams(NamedTuple):
+    """How the corners of a topology are numbered by vertex and texture coordinate; not to be written to."""
+
+    coordinates: Int[np.ndarray, " pair"]
+    """The texture coordinate of every pair of a vertex and one that a corner has."""
+    position: Int[np.ndarray, " pair"]
+    """Of every pair among the vertices that have one each."""
+    source: Int[np.ndarray, " corner"]
+    triangles: Int[np.ndarray, "triangle 3"]
+
+
 def unweld(mesh: TexturedMesh) -> UnweldedMesh:
     """Repeat the vertices that have several texture coordinates, after the original ones."""
-    count = len(mesh.vertices_mm)
-    corners = np.stack((mesh.triangles.reshape(-1), mesh.uv_triangles.reshape(-1)), -1).astype(np.int64)
-    pairs, inverse = np.unique(corners, axis=0, return_inverse=True)
+    indices = (np.ascontiguousarray(part, np.int64).tobytes() for part in (mesh.triangles, mesh.uv_triangles))
+    seams = _seams(*indices, len(mesh.vertices_mm))
+    uv = np.zeros((len(seams.source), 2), mesh.uv.dtype)
+    uv[seams.position] = mesh.uv[seams.coordinates]
+    return UnweldedMesh(seams.source, uv, seams.triangles)
+
+
+@lru_cache(maxsize=2)
+def _seams(triangles: bytes, uv_triangles: bytes, count: int) -> _Seams:
+    """Those of a topology of `count` vertices, found once for all meshes that share it."""
+    vertices, coordinates = (np.frombuffer(indices, np.int64) for indices in (triangles, uv_triangles))
+    pairs, inverse = np.unique(np.stack((vertices, coordinates), -1), axis=0, return_inverse=True)
     first = np.ones(len(pairs), bool)
     first[1:] = pairs[1:, 0] != pairs[:-1, 0]
     position = np.empty(len(pairs), np.int64)
     position[first] = pairs[first, 0]
     position[~first] = count + np.arange(np.count_nonzero(~first))
     source = np.concatenate((np.arange(count), pairs[~first, 0]))
-    uv = np.zeros((len(source), 2), mesh.uv.dtype)
-    uv[position] = mesh.uv[pairs[:, 1]]
-    return UnweldedMesh(source, uv, position[inverse.reshape(-1)].reshape(-1, 3))
+    return _Seams(pairs[:, 1], position, source, position[inverse.reshape(-1)].reshape(-1, 3))
 
 
 def write_glb(path: Path, mesh: TexturedMesh) -> None:
