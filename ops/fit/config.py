@@ -132,7 +132,7 @@ class FitConfig:
         return "ganfit++" if self.steps else "fastganfit"
 
     def by(self, method: Method) -> "FitConfig":
-        """The same configuration for a method.
+        """The same configuration for a method; without a second render where nothing is optimised.
 
         Raises:
             ConfigurationError: no such method, or one that optimises with no steps to do so.
@@ -140,7 +140,9 @@ class FitConfig:
         if method not in get_args(Method):
             raise ConfigurationError(f"expected a method out of {', '.join(get_args(Method))}, got {method!r}")
         start: Literal["landmarks", "regressor"] = "landmarks" if method == "ganfit" else "regressor"
-        changed = replace(self, start=start, steps=0 if method == "fastganfit" else self.steps)
+        changed = replace(self, start=start)
+        if method == "fastganfit":
+            changed = replace(changed, steps=0, second_render=False)
         if changed.method != method:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed

@@ -130,6 +130,8 @@ class FitInput(NamedTuple):
     """What stage one has besides the landmarks."""
     identity_prior: IdentityPrior | None = None
     """What is known of every person's identity before stage one; None: what is of anybody."""
+    recognised: Recognition | None = None
+    """What recognition sees in the images on its exact template; None where it has not looked yet."""
 
     def rows(self, images: slice | Int64[Tensor, " row"]) -> "FitInput":
         """Those of some images."""
@@ -141,6 +143,7 @@ class FitInput(NamedTuple):
             seeds=self.seeds[images],
             dense=None if self.dense is None else self.dense.rows(images),
             identity_prior=None if self.identity_prior is None else self.identity_prior.rows(images),
+            recognised=None if self.recognised is None else self.recognised.rows(images),
         )
 
     def to(self, device: torch.device | str) -> "FitInput":
@@ -153,6 +156,7 @@ class FitInput(NamedTuple):
             seeds=self.seeds.to(device),
             dense=None if self.dense is None else self.dense.to(device),
             identity_prior=None if self.identity_prior is None else self.identity_prior.to(device),
+            recognised=None if self.recognised is None else self.recognised.to(device),
         )
 
     def without_bias(self, models: FitModels) -> "FitInput":
@@ -171,6 +175,24 @@ def with_dense_points(models: FitModels, inputs: FitInput, config: FitConfig) ->
     if models.dense is None or inputs.dense is not None or config.method == "fastganfit":
         return inputs
     return inputs._replace(dense=see_densely(models.dense, inputs.images, inputs.landmarks_px))
+
+
+def with_recognition(models: FitModels, inputs: FitInput) -> FitInput:
+    """The same with what recognition sees in the images, for regressor and objective; unchanged where it has looked."""
+    if inputs.recognised is not None:
+        return inputs
+    straight = make_views(1, inputs.images.shape[-1])[0]
+    with torch.no_grad():
+        return inputs._replace(recognised=see_under(models.recognition, inputs.images, straight))
+
+
+def see_under(network: RecognitionModel, images: Float[Tensor, "image 3 side side"], view: View) -> Recognition:
+    """What recognition sees in crops under a view."""
+    vertical, horizontal = (matrix.to(images) for matrix in view)
+    together = batching_of(images.device).split(len(images))
+    seen = [network(resample_window(images[rows], vertical, horizontal)) for rows in together]
+    layers = zip(*(one.features for one in seen), strict=True)
+    return Recognition(torch.cat([one.embedding for one in seen]), tuple(torch.cat(layer) for layer in layers))
 
 
 class FitLosses(NamedTuple):
@@ -253,7 +275,9 @@ class Objective:
         views = make_views(looked_at, config.render_px)
         self.views = [View(*(m.to(models.device) for m in view)) for view in views]
         with torch.no_grad():
-            self.input_features = [self._features(view) for view in self.views]
+            known = [inputs.recognised] if self.exact and inputs.recognised is not None else []
+            unknown = self.views[len(known) :]
+            self.input_features = known + [see_under(self.recognition, inputs.images, view) for view in unknown]
         skin = skin_weight(inputs.landmarks_px, config.render_px) if config.skin_mask else None
         self.skin = torch.ones_like(inputs.images[:, 0]) if skin is None else skin
         self.compared = self.skin * inputs.valid
@@ -287,10 +311,7 @@ class Objective:
             compared=self.compared[images],
             landmarks_px=self.inputs.landmarks_px[images],
             grey=self.grey[images][:, None, None, None] if any(chosen) else None,
-            features=tuple(
-                Recognition(seen.embedding[images], tuple(layer[images] for layer in seen.features))
-                for seen in self.input_features
-            ),
+            features=tuple(seen.rows(images) for seen in self.input_features),
             draws=draws,
             held=None if self.held is None else self.held.rows(images),
         )
@@ -298,16 +319,6 @@ class Objective:
     def everyone(self) -> Targets:
         """What all images of the batch are compared with."""
         return self.targets(slice(None))
-
-    def _features(self, view: View) -> Recognition:
-        """The input's features."""
-        images = self.inputs.images
-        seen = [self._recognise(images[rows], view) for rows in batching_of(images.device).split(len(images))]
-        layers = zip(*(one.features for one in seen), strict=True)
-        return Recognition(torch.cat([one.embedding for one in seen]), tuple(torch.cat(layer) for layer in layers))
-
-    def _recognise(self, crops: Float[Tensor, "image 3 side side"], view: View) -> Recognition:
-        return self.recognition(resample_window(crops, view.vertical, view.horizontal))
 
     def _developed(
         self, pictures: Float[Tensor, "active 3 height width"], targets: Targets
@@ -435,8 +446,13 @@ class Objective:
         """Cosine between some inputs and crops shown instead, on the exact template, by the optimised network."""
         if not self.exact:
             return self._similarity_by(self.models.recognition, targets, shown)
-        seen = self._recognise(shown, self.views[0]).embedding
+        view = self.views[0]
+        seen = self.recognition(resample_window(shown, view.vertical, view.horizontal)).embedding
         return 1 - losses.identity_distance(targets.features[0].embedding, seen)
+
+    def sees_straight(self, step: int) -> bool:
+        """Whether an iteration's identity term is that of the reported similarity: `similarity` is 1 minus it."""
+        return self.exact and self.draws is None and step % len(self.views) == 0
 
     def judge_similarity(
         self, targets: Targets, shown: Float[Tensor, "active 3 side side"]

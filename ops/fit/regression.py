@@ -13,11 +13,11 @@ from ops.fit.config import FitConfig
 from ops.fit.constraints import constrain
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
 from ops.fit.landmark_problem import IdentityPrior
-from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels
+from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels, with_recognition
 from ops.fit.parameters import CAMERA_UNITS, FitParameters, mean_over_groups, to_camera
 from ops.fit.views import make_views
 from ops.geometry.camera import Camera, camera_to_vector, project_points
-from ops.networks.recognition import CROP_PX
+from ops.networks.recognition import CROP_PX, Recognition
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
 
 OUTLIER_FACTOR = 30.0
@@ -60,9 +60,14 @@ def recognition_crops(images: Float[Tensor, "image 3 side side"]) -> Float[Tenso
 
 
 def regress(
-    models: FitModels, images: Float[Tensor, "image 3 side side"], landmarks: Float[Tensor, "image 68 2"]
+    models: FitModels,
+    images: Float[Tensor, "image 3 side side"],
+    landmarks: Float[Tensor, "image 68 2"],
+    recognition: Recognition | None = None,
 ) -> FitParameters:
     """The regressor's answer for aligned crops and their landmarks in crop sides, not constrained; differentiable.
+
+    What recognition sees in the crops is looked at here where it is not given.
 
     Raises:
         ConfigurationError: the models have no regressor.
@@ -70,8 +75,9 @@ def regress(
     if models.regressor is None:
         raise ConfigurationError("expected models with a regressor, found none: add the role regressor to the bundle")
     crops = recognition_crops(images)
-    with torch.no_grad():
-        recognition = models.recognition(crops)
+    if recognition is None:
+        with torch.no_grad():
+            recognition = models.recognition(crops)
     return FitParameters(*models.regressor(crops, recognition, landmarks))
 
 
@@ -92,7 +98,11 @@ def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParame
     """
     landmarks = inputs.landmarks_px / inputs.images.shape[-1]
     together = batching_of(landmarks.device).split(len(landmarks))
-    answers = [regress(models, inputs.images[rows], landmarks[rows]) for rows in together]
+    seen = inputs.recognised
+    answers = [
+        regress(models, inputs.images[rows], landmarks[rows], None if seen is None else seen.rows(rows))
+        for rows in together
+    ]
     parameters = FitParameters(*(torch.cat(column) for column in zip(*answers, strict=True)))
     finite = torch.isfinite(torch.cat(list(parameters), 1)).all(1)
     parameters = constrain(parameters.apply(torch.nan_to_num), models)
@@ -123,6 +133,7 @@ def with_identity_prior(models: FitModels, inputs: FitInput, config: FitConfig) 
     asked = config.identity_prior == "regressor" and has_stage_one
     if models.regressor is None or inputs.identity_prior is not None or not asked:
         return inputs
+    inputs = with_recognition(models, inputs)
     with torch.no_grad():
         answer, finite = start_from_regressor(models, inputs.without_bias(models))
     pictures = _pictures(finite, inputs.group)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ops.fit.batching import batching_of
 from ops.fit.config import FitConfig
 from ops.fit.losses import landmark_error
-from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective, with_dense_points
+from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective, with_dense_points, with_recognition
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.regression import (
     knows_texture,
@@ -82,6 +82,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     with torch.no_grad():
         inputs = with_identity_prior(models, inputs, config).without_bias(models)
         if config.start == "regressor":
+            inputs = with_recognition(models, inputs)
             parameters, finite = start_from_regressor(models, inputs)
             believed = reliable_landmarks(models, inputs, parameters)
             if refines_answer(models, config):
@@ -139,9 +140,12 @@ def _measure(objective: Objective, parameters: FitParameters, images: slice) -> 
     """Look at some images on the exact template view, at full texture size."""
     targets = objective.targets(images)
     rendered = objective.render_first(parameters, targets)
+    last = objective.config.steps
+    terms = objective.compare(rendered, parameters, targets, last)
+    straight = objective.sees_straight(last)
     return _Measures(
-        similarity=objective.similarity(targets, rendered.composite),
+        similarity=1 - terms.identity if straight else objective.similarity(targets, rendered.composite),
         judge=objective.judge_similarity(targets, rendered.composite),
         landmarks_px=rendered.landmarks_px,
-        terms=torch.stack(objective.compare(rendered, parameters, targets, objective.config.steps), 1),
+        terms=torch.stack(terms, 1),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ops.errors import ModelFormatError
@@ -24,6 +24,14 @@ class Recognition(NamedTuple):
     """Identity, not normalised: compare by `cosine_similarity`."""
     features: tuple[Float[Tensor, "image _ _ _"], ...]
     """Content layers, coarse resolution last; each has its own channels and size."""
+
+    def rows(self, images: slice | Int64[Tensor, " row"]) -> "Recognition":
+        """That of some images."""
+        return Recognition(self.embedding[images], tuple(layer[images] for layer in self.features))
+
+    def to(self, device: torch.device | str) -> "Recognition":
+        """The same on another device."""
+        return Recognition(self.embedding.to(device), tuple(layer.to(device) for layer in self.features))
 
 
 class RecognitionNetwork(nn.Module):
