@@ -12,6 +12,7 @@ from torch import nn
 from ops.errors import ModelFormatError
 from ops.networks.face_crop import CropView, crop_faces, points_in_image
 from ops.networks.onnx.graph import OnnxGraph
+from ops.networks.onnx.session import OnnxSession
 
 PFLD_SIDE_PX = 112
 PFLD_VIEWS = tuple(
@@ -22,6 +23,12 @@ PFLD_VIEWS = tuple(
 )
 """The views whose results are averaged. Against one plain view they halve the jitter under small changes of the box
 (1.0 % to 0.6 % of the outer-eye distance) and lower the error on renders with known points from 5.0 % to 4.5 %."""
+QUICK_PFLD_VIEWS = tuple(
+    CropView(flip=flip, scale=scale, rotation_rad=turn)
+    for scale, turn in ((0.92, -0.1), (1.08, 0.1))
+    for flip in (False, True)
+)
+"""Half of them, for where speed counts: on 197 portraits their mean lies 0.5 % of the outer-eye distance from that of all."""
 PFLD_DRIFT = 0.00625
 """How far below their true place all points but the brows are found, in longer sides of the box.
 
@@ -93,7 +100,20 @@ def load_pfld(path: Path, device: str = "cpu") -> PfldLandmarks:
         MissingModelFileError: there is no such file.
         ModelFormatError: it does not map [image, 3, 112, 112] to [image, 136].
     """
-    graph = OnnxGraph.from_file(path)
+    return PfldLandmarks(_checked(OnnxGraph.from_file(path), path), device)
+
+
+def load_quick_pfld(path: Path, device: str = "cpu") -> PfldLandmarks:
+    """The same with fewer views, and on the CPU run by ONNX Runtime, which takes a third of the time for a view.
+
+    Raises:
+        MissingModelFileError, ModelFormatError: as `load_pfld`.
+    """
+    graph = OnnxSession(path) if device == "cpu" else OnnxGraph.from_file(path)
+    return PfldLandmarks(_checked(graph, path), device, QUICK_PFLD_VIEWS)
+
+
+def _checked(graph: nn.Module, path: Path) -> nn.Module:
     try:
         with torch.inference_mode():
             shape = tuple(graph(torch.zeros(2, 3, PFLD_SIDE_PX, PFLD_SIDE_PX)).outputs[0].shape)
@@ -101,4 +121,4 @@ def load_pfld(path: Path, device: str = "cpu") -> PfldLandmarks:
         raise ModelFormatError(f"{path} does not take images of {PFLD_SIDE_PX} px: {error}") from error
     if shape != (2, 136):
         raise ModelFormatError(f"{path}: expected 136 numbers an image, got shape {shape} for 2 images")
-    return PfldLandmarks(graph, device)
+    return graph

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from ops.networks.detector import Detections, FaceDetector
+from ops.networks.detector import SURE_SCORE, Detections, FaceDetector, QuickScrfd
 from ops.networks.face_crop import compose_affines, invert_affine, reduced_surroundings, sample_crop
 
 LOOK_SIDE_PX = 256
@@ -79,6 +79,11 @@ class _Look(NamedTuple):
     def roll_deg(self) -> float:
         """In the look itself, not in the image."""
         return roll_deg(self.points_px)
+
+
+def surely_upright(detector: FaceDetector, score: float, points_px: Float32[np.ndarray, "5 2"]) -> bool:
+    """Whether a face need not be looked at in other turns; never of a detector of which that is not known."""
+    return isinstance(detector, QuickScrfd) and score >= SURE_SCORE and abs(roll_deg(points_px)) <= TRUSTED_ROLL_DEG
 
 
 def upright_face(

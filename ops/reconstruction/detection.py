@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -14,7 +14,7 @@ from ops.networks.detector import Detections, FaceDetector
 from ops.networks.landmarks import LandmarkNetwork
 from ops.networks.recognition import RecognitionNetwork
 from ops.networks.tiles import TILE_PX, search_tiles
-from ops.networks.upright import detect_turned, roll_deg, upright_face, wrapped_deg
+from ops.networks.upright import detect_turned, roll_deg, surely_upright, upright_face, wrapped_deg
 from ops.reconstruction.face_choice import Choice, FaceCrop, choose_faces, face_crop
 
 MAX_CANDIDATES = 8
@@ -23,13 +23,19 @@ LARGEST_LANDMARK_DISTANCE = 2.0
 """Landmarks further than this many box sides from the box centre are not those of a face."""
 SAME_ROLL_DEG = 20.0
 """A face whose eyes are tilted as they were found keeps the box and the points it was found with."""
+Effort = Literal["full", "quick"]
+"""What is spent on finding a face. full: the detector at two sizes, every face in four turns, the landmark network's
+views. quick: one size for portraits, turns only where the score leaves doubt, fewer views; see
+docs/experiments/inputs.md."""
 Reason = Literal["no_face", "low_score", "too_small", "bad_landmarks", "too_dark", "too_blurred"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionConfig:
-    """Which faces are accepted."""
+    """Which faces are accepted, and what is spent on finding them."""
 
+    effort: Effort | None = None
+    """full or quick, for the networks that know a quicker way; default: quick for fastganfit, full otherwise."""
     min_score: float = 0.5
     """Detections below this are rejected as low_score."""
     min_face_px: float = 32.0
@@ -46,6 +52,8 @@ class DetectionConfig:
     400 official portraits has 0.09; a blur of 6 of 112 pixels leaves 0.03."""
 
     def __post_init__(self) -> None:
+        if self.effort not in (None, *get_args(Effort)):
+            raise ConfigurationError(f"expected an effort out of {', '.join(get_args(Effort))}, got {self.effort!r}")
         if not 0 <= self.min_score <= 1 or self.min_face_px <= 0:
             raise ConfigurationError(
                 f"expected min_score in [0, 1] and min_face_px > 0, got {self.min_score} and {self.min_face_px}"
@@ -138,6 +146,8 @@ def _upright(
 ) -> tuple[Float32[np.ndarray, "4"], np.float32, Float32[np.ndarray, "5 2"]] | None:
     """Box, score and points of a detected face the right way up; as they were found where that is so already."""
     box, score, points = found.boxes_xyxy_px[index], found.scores[index], found.points_px[index]
+    if surely_upright(networks.detector, float(score), points):
+        return box, score, points
     face = upright_face(networks.detector, image_rgb, box)
     if face is None:
         return None

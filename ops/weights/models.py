@@ -15,8 +15,8 @@ from ops.face.prior import CameraLightPrior
 from ops.face.prior import load_prior as load_json_prior
 from ops.fit.landmark_bias import LandmarkBias, load_landmark_bias
 from ops.networks.dense_landmarks import DenseLandmarks, check_points, load_dense_landmarks
-from ops.networks.detector import FaceDetector, load_scrfd
-from ops.networks.landmarks import LandmarkNetwork, load_pfld
+from ops.networks.detector import FaceDetector, load_quick_scrfd, load_scrfd
+from ops.networks.landmarks import LandmarkNetwork, load_pfld, load_quick_pfld
 from ops.networks.recognition import RecognitionNetwork
 from ops.networks.recognition import load_recognition as load_onnx_recognition
 from ops.networks.regressor import Regressor
@@ -208,6 +208,9 @@ LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
     "dense": Kind(load_dense_landmarks),
     "embedded": Kind(_embedded_landmarks),
 }
+QUICK_DETECTORS: Mapping[str, Kind[Callable[[Path, str], FaceDetector]]] = {"scrfd": Kind(load_quick_scrfd)}
+"""Kinds that know a quicker way."""
+QUICK_LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {"pfld": Kind(load_quick_pfld)}
 REGRESSORS: Mapping[str, Kind[Callable[[Path, RegressorContext], Regressor]]] = {
     "fastganfit": Kind(_fastganfit),
 }
@@ -255,14 +258,16 @@ def load_recognition(ref: ModelRef, content_layers: Sequence[str] | None = None)
     return _kind(RECOGNITIONS, ref).load(_file(ref.file()), content_layers)
 
 
-def load_detector(ref: ModelRef, device: str = "cpu") -> FaceDetector:
-    """The face detector; `device` is "cpu" or "cuda"."""
-    return _kind(DETECTORS, ref).load(_file(ref.file()), device)
+def load_detector(ref: ModelRef, device: str = "cpu", *, quick: bool = False) -> FaceDetector:
+    """The face detector; `device` is "cpu" or "cuda". A quick one where there is one for the kind, see `Effort`."""
+    kinds = {**DETECTORS, **QUICK_DETECTORS} if quick else DETECTORS
+    return _kind(kinds, ref).load(_file(ref.file()), device)
 
 
-def load_landmarks(ref: ModelRef, device: str = "cpu") -> LandmarkNetwork:
-    """The 68-point network; `device` is "cpu" or "cuda"."""
-    return _kind(LANDMARKS, ref).load(_file(ref.file()), device)
+def load_landmarks(ref: ModelRef, device: str = "cpu", *, quick: bool = False) -> LandmarkNetwork:
+    """The 68-point network; `device` is "cpu" or "cuda". A quick one where there is one for the kind, see `Effort`."""
+    kinds = {**LANDMARKS, **QUICK_LANDMARKS} if quick else LANDMARKS
+    return _kind(kinds, ref).load(_file(ref.file()), device)
 
 
 def load_regressor(ref: ModelRef, context: RegressorContext) -> Regressor:

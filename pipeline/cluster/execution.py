@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from ops.errors import ConfigurationError, OutputError
-from pipeline.cluster.session import ClusterConfig, Pools, check_fits, check_gpu, cluster_pools
+from pipeline.cluster.session import FITS_PER_PREPARE, ClusterConfig, Pools, check_fits, check_gpu, cluster_pools
 from pipeline.run.history import Pace
 from pipeline.run.shards import ShardSummary
 from pipeline.run.summary import count_ok, duration_text
@@ -42,6 +42,8 @@ def make_shards(
     committed: Callable[[ShardSummary], None],
     pace: Pace,
     say: Callable[[str], None],
+    *,
+    fits_per_prepare: float = FITS_PER_PREPARE,
 ) -> None:
     """Make shards until none is pending.
 
@@ -53,6 +55,7 @@ def make_shards(
         committed: called with each committed shard.
         pace: kept up to date.
         say: receives the lines of progress.
+        fits_per_prepare: see `plan_pools`.
 
     Raises:
         ConfigurationError: the cluster cannot run one worker of each kind.
@@ -62,7 +65,7 @@ def make_shards(
     started = time.monotonic()
     total = len(pending())
     while shards := pending():
-        pools = cluster_pools(config, ray, shards=len(shards), say=say)
+        pools = cluster_pools(config, ray, shards=len(shards), fits_per_prepare=fits_per_prepare, say=say)
         check_gpu(ray, pools)
         say(f"{pools.fit.workers} fit workers on {pools.device}, {pools.fit.threads} threads each")
         pace.workers = max(pace.workers, pools.fit.workers)

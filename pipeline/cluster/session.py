@@ -32,6 +32,8 @@ CPU_BATCH, CPU_SHARD = 8, 16
 """The same on the CPU, where a batch gains nothing and small shards spread better."""
 PREPARE_WORKERS_PER_GPU = 4
 """Detecting and aligning takes 0.1 CPU seconds per face; a fit on a GPU is meant to take less."""
+FITS_PER_PREPARE = 8.0
+"""Workers that fit on the CPU for one that prepares, where a fit takes seconds."""
 PREPARE_CPUS = 0.5
 """Logical CPUs of a worker that reads, detects and aligns: it waits for the fit most of the time."""
 LEAST_FIT_CPUS = 0.25
@@ -55,7 +57,8 @@ class ClusterConfig:
     fit_workers: int | None = None
     """Worker processes that fit; default: one per GPU, or one per CPU core."""
     prepare_workers: int | None = None
-    """Worker processes that read, detect and align; default: four per GPU, or one for eight that fit on the CPU."""
+    """Worker processes that read, detect and align; default: four per GPU; on the CPU one for eight that fit, or for
+    fastganfit one for two."""
     fit_batch: int | None = None
     """Images fitted together, at most those of a shard; default: 32 on a GPU, 8 on the CPU."""
     rasterizer: RasterizerName = "warp"
@@ -97,8 +100,19 @@ def default_shard_size(config: ClusterConfig) -> int:
     return max(CPU_SHARD, config.fit_batch or GPU_BATCH) if gpus else CPU_SHARD
 
 
-def plan_pools(config: ClusterConfig, *, cpus: float, gpus: int, memory_bytes: float, shards: int) -> Pools:
-    """Sizes for so many CPUs, GPUs, bytes of memory and shards to do; by default they fill what there is."""
+def plan_pools(
+    config: ClusterConfig,
+    *,
+    cpus: float,
+    gpus: int,
+    memory_bytes: float,
+    shards: int,
+    fits_per_prepare: float = FITS_PER_PREPARE,
+) -> Pools:
+    """Sizes for so many CPUs, GPUs, bytes of memory and shards to do; by default they fill what there is.
+
+    `fits_per_prepare` is how much longer it takes on the CPU to fit and write a face than to find it.
+    """
     use_gpus = gpus if config.num_gpus is None else config.num_gpus
     if use_gpus and config.fit_workers is not None:
         use_gpus = min(use_gpus, config.fit_workers)
@@ -106,7 +120,7 @@ def plan_pools(config: ClusterConfig, *, cpus: float, gpus: int, memory_bytes: f
     default = use_gpus or max(1, min(whole, shards, int(memory_bytes // BYTES_A_WORKER)))
     workers = config.fit_workers or default
     spare = int((cpus - workers * LEAST_FIT_CPUS) / PREPARE_CPUS)
-    wanted = min(PREPARE_WORKERS_PER_GPU * use_gpus, spare) if use_gpus else workers // 8
+    wanted = min(PREPARE_WORKERS_PER_GPU * use_gpus, spare) if use_gpus else int(workers / fits_per_prepare)
     prepare = config.prepare_workers or max(1, wanted)
     share = (cpus - prepare * PREPARE_CPUS) / workers
     return Pools(
@@ -141,13 +155,15 @@ def check_fits(pools: Sequence[Placement], resources: Mapping[str, float]) -> No
             )
 
 
-def cluster_pools(config: ClusterConfig, ray: Any, *, shards: int, say: Callable[[str], None]) -> Pools:
+def cluster_pools(
+    config: ClusterConfig, ray: Any, *, shards: int, fits_per_prepare: float, say: Callable[[str], None]
+) -> Pools:
     """The pools for so many shards on the cluster as it is, after machines started on demand have come.
 
     Raises:
         ConfigurationError: not even one worker of each pool can run.
     """
-    pools = _pools_now(config, ray, shards)
+    pools = _pools_now(config, ray, shards, fits_per_prepare)
     try:
         check_fits((pools.prepare, pools.fit), ray.cluster_resources())
         return pools
@@ -159,7 +175,7 @@ def cluster_pools(config: ClusterConfig, ray: Any, *, shards: int, say: Callable
     say(f"there are machines for {come} of {pools.fit.workers} fit workers")
     if 0 < come < pools.fit.workers:
         config = dataclasses.replace(config, fit_workers=come, num_gpus=math.ceil(pools.fit.gpus * come))
-    pools = _pools_now(config, ray, shards)
+    pools = _pools_now(config, ray, shards, fits_per_prepare)
     check_fits((pools.prepare, pools.fit), ray.cluster_resources())
     return pools
 
@@ -181,7 +197,7 @@ def check_gpu(ray: Any, pools: Pools) -> None:
         raise ConfigurationError(f"{problem}; --num-gpus 0 computes on the CPU")
 
 
-def _pools_now(config: ClusterConfig, ray: Any, shards: int) -> Pools:
+def _pools_now(config: ClusterConfig, ray: Any, shards: int, fits_per_prepare: float) -> Pools:
     resources: dict[str, float] = ray.cluster_resources()
     return plan_pools(
         config,
@@ -189,6 +205,7 @@ def _pools_now(config: ClusterConfig, ray: Any, shards: int) -> Pools:
         gpus=int(resources.get("GPU", 0)),
         memory_bytes=resources.get("memory", 0.0) + resources.get("object_store_memory", 0.0),
         shards=shards,
+        fits_per_prepare=fits_per_prepare,
     )
 
 

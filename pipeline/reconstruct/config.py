@@ -1,6 +1,7 @@
 """The settings of a reconstruction."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +13,10 @@ import pyarrow.compute
 from ops.errors import ConfigurationError
 from ops.fit.config import FitConfig, default_preset
 from ops.geometry.mesh_io import MESH_WRITERS
-from ops.reconstruction.detection import DetectionConfig
+from ops.reconstruction.detection import DetectionConfig, Effort
 from ops.reconstruction.photo_texture import TexturePx, TextureSource, texture_crop_px
 from ops.weights.bundle import ModelBundle
-from pipeline.cluster.session import ClusterConfig
+from pipeline.cluster.session import FITS_PER_PREPARE, ClusterConfig
 from pipeline.input.listing import Layout, Listing
 from pipeline.input.planner import PlanConfig
 from pipeline.input.sources import list_input
@@ -25,6 +26,9 @@ from pipeline.storage.store import Storage, open_output
 from pipeline.storage.submitted_job import submission_id
 
 pc: Any = pyarrow.compute
+
+ANSWERS_PER_SEARCH: Mapping[Effort, float] = {"full": 0.5, "quick": 2.0}
+"""CPU time of a regressor's answer, its pictures and files over that of finding the face, by what is spent on that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,19 @@ class ReconstructConfig:
             )
 
     @property
+    def search(self) -> DetectionConfig:
+        """The detection's settings with the effort that is spent."""
+        usual = "quick" if self.fit.method == "fastganfit" else "full"
+        return dataclasses.replace(self.detection, effort=self.detection.effort or usual)
+
+    @property
+    def fits_per_prepare(self) -> float:
+        """How many workers that fit keep up with one that finds faces, on the CPU."""
+        if self.fit.method != "fastganfit":
+            return FITS_PER_PREPARE
+        return ANSWERS_PER_SEARCH[self.search.effort or "full"]
+
+    @property
     def photo_texture_px(self) -> int | None:
         """Side of the textures from photos; None where they are the model's."""
         return self.texture_px if self.texture == "photo" else None
@@ -135,7 +152,7 @@ class ReconstructConfig:
             "frames": self.plan.frames,
             "frame_choice": self.plan.frame_choice,
             "max_images": self.plan.max_images,
-            "detection": dataclasses.asdict(self.detection),
+            "detection": dataclasses.asdict(self.search),
             "fit": dataclasses.asdict(self.fit),
             "mesh_formats": list(self.mesh_formats),
             "quality": self.quality,

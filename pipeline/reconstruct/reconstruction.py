@@ -234,7 +234,14 @@ def _make_pending(run: _Run, pace: Pace, say: Say, show: Show) -> None:
             watcher.commit(summary.shard)
 
         make_shards(
-            ray, run.config.cluster, stages, lambda: run.plans.pending(run.committed), committed, pace=pace, say=say
+            ray,
+            run.config.cluster,
+            stages,
+            lambda: run.plans.pending(run.committed),
+            committed,
+            pace=pace,
+            say=say,
+            fits_per_prepare=run.config.fits_per_prepare,
         )
 
 

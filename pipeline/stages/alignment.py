@@ -24,6 +24,8 @@ class AlignFaces:
     """Side of the crop: that of the fit's render."""
     landmarks: ModelRef | None = None
     """Looks at the crops again, see `ops.reconstruction.second_look`; None: they are not looked at."""
+    quick: bool = False
+    """Whether that network looks the quicker way, as the one that found the landmarks did."""
     gate: QualityGate = field(default_factory=QualityGate)
     texture_side_px: int | None = None
     """Side of a second crop, for a texture from photos; None where the first will do."""
@@ -40,7 +42,7 @@ class AlignFaces:
 
     def load(self) -> LandmarkNetwork | None:
         """The network that found the landmarks, where crops are looked at again."""
-        return self.landmarks and load_landmarks(self.landmarks)
+        return self.landmarks and load_landmarks(self.landmarks, quick=self.quick)
 
     def __call__(self, loaded: LandmarkNetwork | None, table: pa.Table) -> pa.Table:
         """Align every face of a block."""

@@ -59,8 +59,11 @@ class DetectFaces:
 
     def load(self) -> DetectionNetworks:
         """The three networks, on the CPU."""
+        quick = self.config.effort == "quick"
         return DetectionNetworks(
-            load_detector(self.detector), load_landmarks(self.landmarks), load_recognition(self.recognition, ())
+            load_detector(self.detector, quick=quick),
+            load_landmarks(self.landmarks, quick=quick),
+            load_recognition(self.recognition, ()),
         )
 
     def __call__(self, loaded: DetectionNetworks, table: pa.Table) -> pa.Table:
