@@ -130,7 +130,9 @@ class MorphableModel:
         )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "MorphableModel":
-        """A copy on another device, or with another floating-point type."""
+        """The model on another device, or with another floating-point type; itself where nothing changes."""
+        if self.mean_mm.to(device=device, dtype=dtype) is self.mean_mm:
+            return self
 
         def moved(value: object) -> object:
             if isinstance(value, Tensor):

@@ -11,7 +11,7 @@ from ops.fit.objective import FitInput, FitModels
 from ops.fit.solver import FitResult
 from ops.geometry.camera import camera_from_vector
 from ops.render.lighting import Light, light_from_vector
-from ops.render.render import Topology, render
+from ops.render.render import Topology, view_surface
 
 CLAY = 0.75
 """Albedo of the shape-only render."""
@@ -39,11 +39,12 @@ def render_fit(models: FitModels, inputs: FitInput, result: FitResult, side_px: 
     vertices = shape.vertices_mm(identity, result.expression.to(device))
     camera = camera_from_vector(result.camera.to(device))
     light = light_from_vector(result.light.to(device))
-    seen = render(topology, vertices, texture[inputs.group], camera, light, side_px, rasterizer=models.rasterizer)
+    view = view_surface(topology, vertices, camera, side_px, rasterizer=models.rasterizer)
+    seen = view.shade(texture[inputs.group], light)
     count = vertices.shape[0]
     clay = torch.full((count, 3, 1, 1), CLAY, device=device)
     above = camera.eye_mm + camera.eye_mm.new_tensor((200.0, 500.0, 0.0))
     grey = torch.ones_like(light.ambient)
     lamp = Light(above, 0.75 * grey, 0.3 * grey)
-    surface = render(topology, vertices, clay, camera, lamp, side_px, rasterizer=models.rasterizer)
+    surface = view.shade(clay, lamp)
     return FitPreview(seen.image.clamp(0, 1).cpu(), seen.mask.cpu(), surface.image.clamp(0, 1).cpu(), texture.cpu())

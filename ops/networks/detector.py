@@ -16,15 +16,16 @@ from ops.networks.onnx.session import reading_onnx, session_options
 INPUT_SIDES_PX = (640, 320)
 """The image is searched at both sizes. At 640 px SCRFD misses faces that fill the picture; at 320 it finds them."""
 NATIVE_SIDE_PX = 256
-"""Images no longer than this are searched at this size alone where speed counts: none of their faces is too small."""
+"""Images no longer than this are searched at this size alone where speed counts: no face in them is too small."""
 PORTRAIT_SHARE = 0.25
-"""Where speed counts, a larger image is searched at the smaller size alone if that shows a face at least as long as this
-part of it."""
+"""Where speed counts, a larger image is searched at the smaller size alone if that shows a face at least as long as
+this part of it."""
 PORTRAIT_SCORE = 0.5
 """The score of such a face at least."""
 SURE_SCORE = 0.72
-"""A face that is searched for at one size and found level with at least this score is the right way up. Of 118 portraits
-turned upside down, which look level to the detector, none scores above 0.69; of the same upright, 19 in 20 above 0.71."""
+"""A face that is searched for at one size and found level with at least this score is the right way up. Of 118
+portraits upside down, which look level to the detector, none scores above 0.69; of the same upright 19 in 20 above
+0.71."""
 MIN_SCORE = 0.3
 """Detections below this are not reported; callers choose their own, stricter limit."""
 OVERLAP = 0.4

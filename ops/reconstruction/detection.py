@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -52,8 +52,6 @@ class DetectionConfig:
     400 official portraits has 0.09; a blur of 6 of 112 pixels leaves 0.03."""
 
     def __post_init__(self) -> None:
-        if self.effort not in (None, *get_args(Effort)):
-            raise ConfigurationError(f"expected an effort out of {', '.join(get_args(Effort))}, got {self.effort!r}")
         if not 0 <= self.min_score <= 1 or self.min_face_px <= 0:
             raise ConfigurationError(
                 f"expected min_score in [0, 1] and min_face_px > 0, got {self.min_score} and {self.min_face_px}"

@@ -8,12 +8,12 @@ from torch import Tensor
 from ops.geometry.camera import Camera
 from ops.geometry.projection import clip_from_world
 from ops.geometry.topology import Topology
-from ops.render.backend import select_backend
+from ops.render.backend import Backend, select_backend
 from ops.render.lighting import Light
 from ops.render.rasterize import RasterizerName
 from ops.render.shading import PhongMaterial, Scene
 
-__all__ = ["PhongMaterial", "Render", "Topology", "render"]
+__all__ = ["PhongMaterial", "Render", "SurfaceView", "Topology", "render", "view_surface"]
 
 _SKIN = PhongMaterial()
 
@@ -55,11 +55,47 @@ def render(
         ValueError: shapes do not fit each other or the topology names vertices that do not exist (on the CPU).
         ConfigurationError: on a CUDA device without NVIDIA Warp, or without nvdiffrast where it is asked for.
     """
+    view = view_surface(
+        topology, vertices_mm, camera, resolution, image_from_normalised=image_from_normalised, rasterizer=rasterizer
+    )
+    return view.shade(texture, light, material)
+
+
+class SurfaceView(NamedTuple):
+    """Surfaces as cameras see them, to be shaded with any textures and lights."""
+
+    backend: Backend
+    topology: Topology
+    vertices_mm: Float[Tensor, "image vertex 3"]
+    normals: Float[Tensor, "image vertex 3"]
+    pixels: Float[Tensor, "image height width 4"]
+    eye_mm: Float[Tensor, "image 3"]
+
+    def shade(
+        self,
+        texture: Float[Tensor, "image 3 texture_height texture_width"],
+        light: Light,
+        material: PhongMaterial = _SKIN,
+    ) -> Render:
+        """The images with a texture and a light each."""
+        scene = Scene(self.eye_mm, light)
+        image = self.backend.shade(self.pixels, self.topology, self.vertices_mm, self.normals, texture, scene, material)
+        triangle = self.pixels[..., 3].detach().int() - 1
+        return Render(image, triangle >= 0, triangle)
+
+
+def view_surface(
+    topology: Topology,
+    vertices_mm: Float[Tensor, "image vertex 3"],
+    camera: Camera,
+    resolution: int,
+    *,
+    image_from_normalised: Float[Tensor, "image 2 3"] | None = None,
+    rasterizer: RasterizerName = "warp",
+) -> SurfaceView:
+    """What `render` shades: project and rasterise once, for pictures that differ in texture and light alone."""
     backend = select_backend(vertices_mm.device, vertices_mm.dtype, rasterizer)
     clip = backend.transform(clip_from_world(camera, image_from_normalised), vertices_mm)
     pixels = backend.rasterize(clip, topology.triangles, resolution, resolution)
     normals = backend.normals(vertices_mm, topology.triangles)
-    scene = Scene(camera.eye_mm, light)
-    image = backend.shade(pixels, topology, vertices_mm, normals, texture, scene, material)
-    triangle = pixels[..., 3].detach().int() - 1
-    return Render(image, triangle >= 0, triangle)
+    return SurfaceView(backend, topology, vertices_mm, normals, pixels, camera.eye_mm)

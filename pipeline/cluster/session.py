@@ -156,7 +156,12 @@ def check_fits(pools: Sequence[Placement], resources: Mapping[str, float]) -> No
 
 
 def cluster_pools(
-    config: ClusterConfig, ray: Any, *, shards: int, fits_per_prepare: float, say: Callable[[str], None]
+    config: ClusterConfig,
+    ray: Any,
+    *,
+    shards: int,
+    say: Callable[[str], None],
+    fits_per_prepare: float = FITS_PER_PREPARE,
 ) -> Pools:
     """The pools for so many shards on the cluster as it is, after machines started on demand have come.
 

@@ -14,8 +14,9 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,6 +33,8 @@ PICTURE_PX = 256
 TEXTURE_PX = 1024
 MAX_PICTURES = 200
 """Images of a person that are shown; the rest is counted."""
+DECODED_ROWS = 64
+"""Rows whose pictures are kept decoded: those of a shard, usually."""
 _PAPER = np.uint8(225)
 _QUALITY = 85
 Row = Mapping[str, Any]
@@ -85,7 +88,6 @@ def _mesh(vertices_mm: np.ndarray, texture_rgb: np.ndarray) -> dict[str, Any]:
 
 
 def _frame(row: Row) -> dict[str, Any]:
-    crop, render, shape = _pictures(row)
     scores = {name: row[name] for name in ("identity_similarity", "judge_similarity", "landmark_error")}
     return {
         "id": row["image_id"],
@@ -95,21 +97,35 @@ def _frame(row: Row) -> dict[str, Any]:
         "reason": row["reason"],
         "message": row["message"],
         **{name: None if value is None else round(value, 4) for name, value in scores.items()},
-        "pictures": [None if image is None else _picture(image, PICTURE_PX) for image in (crop, render, shape)],
+        "pictures": [None if image is None else _picture(image, PICTURE_PX) for image in row_pictures(row)],
     }
 
 
-def _pictures(row: Row) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """The crop, the render over it, and the surface."""
-    crop = None if row["crop_png"] is None else flattened(decode_png(row["crop_png"]))
-    if crop is None or row["render_png"] is None:
-        return crop, None, None
-    return crop, over(decode_png(row["render_png"]), crop), decode_png(row["shape_png"])
+class RowPictures(NamedTuple):
+    """The pictures of a row over light grey, RGB; None where there is none. Not to be written to."""
+
+    crop: UInt8[np.ndarray, "side side 3"] | None
+    render: UInt8[np.ndarray, "side side 3"] | None
+    """Over the crop."""
+    shape: UInt8[np.ndarray, "side side 3"] | None
+
+
+def row_pictures(row: Row) -> RowPictures:
+    """Decode the pictures of a row, once for all who show them one after the other."""
+    return _decoded(row["crop_png"], row["render_png"], row["shape_png"])
+
+
+@lru_cache(maxsize=DECODED_ROWS)
+def _decoded(crop_png: bytes | None, render_png: bytes | None, shape_png: bytes | None) -> RowPictures:
+    crop = None if crop_png is None else flattened(decode_png(crop_png))
+    if crop is None or render_png is None or shape_png is None:
+        return RowPictures(crop, None, None)
+    return RowPictures(crop, over(decode_png(render_png), crop), decode_png(shape_png))
 
 
 def _thumbnail(row: Row) -> np.ndarray:
     blank = np.full((THUMBNAIL_PX, THUMBNAIL_PX, 3), _PAPER)
-    crop, render, _ = _pictures(row)
+    crop, render, _ = row_pictures(row)
     size = (THUMBNAIL_PX, THUMBNAIL_PX)
     halves = [
         blank if image is None else cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (crop, render)

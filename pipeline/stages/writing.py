@@ -11,14 +11,14 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.contact_sheet import SheetRow, draw_contact_sheet, flattened, over
+from evaluation.contact_sheet import SheetRow, draw_contact_sheet
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_png, encode_png
 from ops.geometry.mesh_io import MESH_WRITERS
 from ops.reconstruction.fitting import LOSS_NAMES
 from ops.reconstruction.mesh import face_mesh
 from ops.weights.bundle import ModelBundle
-from pipeline.gallery.person_files import write_person
+from pipeline.gallery.person_files import row_pictures, write_person
 from pipeline.input.planner import block_of
 from pipeline.run.plans import PlannedShards, read_plans
 from pipeline.run.reader import PICTURES_FILE
@@ -292,14 +292,12 @@ def _mean(values: Any) -> float | None:
 def _sheet_rows(rows: Sequence[Row]) -> Any:
     textures = {row["identity_id"]: row["texture_png"] for row in rows if row["texture_png"]}
     for row in rows:
-        crop = flattened(decode_png(row["crop_png"])) if row["crop_png"] else None
-        if row["render_png"] is None:
+        crop, render, surface = row_pictures(row)
+        if render is None:
             label = f"{row['image_id']}: {label_of(row['status'], row['reason'])}, {row['message']}"
             yield SheetRow(label, True, (crop, None, None, None))
             continue
         judge = "" if row["judge_similarity"] is None else f", judge {row['judge_similarity']:.2f}"
         label = f"{row['image_id']}: similarity {row['identity_similarity'] or 0:.2f}{judge}"
         label += f", landmarks {100 * (row['landmark_error'] or 0):.1f} %"
-        surface, texture = decode_png(row["shape_png"]), decode_png(textures[row["identity_id"]])
-        assert crop is not None
-        yield SheetRow(label, False, (crop, over(decode_png(row["render_png"]), crop), surface, texture))
+        yield SheetRow(label, False, (crop, render, surface, decode_png(textures[row["identity_id"]])))

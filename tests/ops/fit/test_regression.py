@@ -9,6 +9,7 @@ from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitInput, FitModels, LearningRates, fit_faces, preset
+from ops.fit.objective import Objective, with_recognition
 from ops.fit.parameters import to_camera
 from ops.fit.regression import (
     mean_start,
@@ -77,6 +78,24 @@ def test_without_steps_the_answer_of_the_regressor_is_the_result(models: FitMode
     torch.testing.assert_close(result.texture[1], answer.texture[2], atol=1e-4, rtol=1e-4)
     assert result.iterations.tolist() == [0, 0, 0]
     assert not bool(result.diverged.any())
+
+
+def test_an_answer_is_measured_as_any_fit_is(models: FitModels, inputs: FitInput) -> None:
+    """What has been looked at already gives what looking again does."""
+    taught = _taught(models)
+    config = dataclasses.replace(preset("default"), render_px=SIDE, views=2).by("fastganfit")
+    result = fit_faces(taught, inputs, config)
+    looked = with_recognition(taught, inputs)
+    objective = Objective(taught, looked, config)
+    assert objective.sees_straight(config.steps)
+    parameters, _ = start_from_regressor(taught, looked)
+    for again, once in zip(start_from_regressor(taught, inputs)[0], parameters, strict=True):
+        assert torch.equal(again, once)
+    for image in range(len(inputs.group)):
+        rows = slice(image, image + 1)
+        targets = objective.targets(rows)
+        shown = objective.render_first(parameters.apply(lambda value, r=rows: value[r]), targets).composite
+        assert float(objective.similarity(targets, shown)) == float(result.identity_similarity[image])
 
 
 def test_pixels_tell_a_texture_that_the_regressor_does_not_know(models: FitModels, inputs: FitInput) -> None:
@@ -162,7 +181,7 @@ def test_a_method_is_a_start_and_a_number_of_steps() -> None:
     assert config.method == "ganfit"
     assert config.by("ganfit") == config
     fast = config.by("fastganfit")
-    assert (fast.method, fast.start, fast.steps) == ("fastganfit", "regressor", 0)
+    assert (fast.method, fast.start, fast.steps, fast.second_render) == ("fastganfit", "regressor", 0, False)
     both = config.by("ganfit++")
     assert (both.method, both.start, both.steps) == ("ganfit++", "regressor", config.steps)
     assert dataclasses.replace(config, steps=8).by("ganfit++").steps == 8

@@ -32,6 +32,13 @@ def test_unwelding_keeps_the_vertices_and_repeats_those_on_seams(square: Texture
     np.testing.assert_array_equal(flat.uv[flat.triangles], square.uv[square.uv_triangles])
 
 
+def test_meshes_of_one_topology_keep_their_own_texture_coordinates(square: TexturedMesh) -> None:
+    other = square._replace(uv=1 - square.uv)
+    for mesh in (square, other):
+        flat = unweld(mesh)
+        np.testing.assert_array_equal(flat.uv[flat.triangles], mesh.uv[mesh.uv_triangles])
+
+
 def test_glb_is_in_metres_with_its_texture_inside(tmp_path: Path, square: TexturedMesh) -> None:
     path = tmp_path / "face.glb"
     write_glb(path, square)

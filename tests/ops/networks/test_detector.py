@@ -5,7 +5,15 @@ import pytest
 
 from ops.errors import MissingModelFileError, ModelFormatError
 from ops.files.photo import decode_photo
-from ops.networks.detector import FaceDetector, load_scrfd
+from ops.networks.detector import (
+    INPUT_SIDES_PX,
+    NATIVE_SIDE_PX,
+    FaceDetector,
+    QuickScrfd,
+    ScrfdDetector,
+    load_quick_scrfd,
+    load_scrfd,
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +113,45 @@ def test_files_that_are_no_network_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("not a network")
     with pytest.raises(ModelFormatError, match=r"text\.onnx is not an ONNX network"):
         load_scrfd(tmp_path / "text.onnx")
+
+
+class Recording:
+    """An SCRFD that finds one face of a given share of the image, and remembers at which sizes it was asked."""
+
+    def __init__(self, share: float, score: float) -> None:
+        self.share, self.score = share, score
+        self.asked: list[tuple[int, ...]] = []
+
+    def detect(
+        self, image_bgr: np.ndarray, sizes: list[tuple[int, int]], det_thresh: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self.asked.append(tuple(side for side, _ in sizes))
+        side = self.share * max(image_bgr.shape[:2])
+        return np.array([[0, 0, side, side, self.score]]), np.zeros((1, 5, 2))
+
+
+SMALLER_PX = min(INPUT_SIDES_PX)
+
+
+@pytest.mark.parametrize(
+    ("side_px", "share", "score", "asked"),
+    [
+        (NATIVE_SIDE_PX, 0.1, 0.4, [(NATIVE_SIDE_PX,)]),
+        (600, 0.3, 0.8, [(SMALLER_PX,)]),
+        (600, 0.1, 0.8, [(SMALLER_PX,), INPUT_SIDES_PX]),
+        (600, 0.3, 0.4, [(SMALLER_PX,), INPUT_SIDES_PX]),
+    ],
+)
+def test_one_size_is_enough_for_portraits_and_small_images(
+    side_px: int, share: float, score: float, asked: list[tuple[int, ...]]
+) -> None:
+    network = Recording(share, score)
+    found = QuickScrfd(ScrfdDetector(network))(np.zeros((side_px, side_px // 2, 3), np.uint8))
+    assert network.asked == asked
+    assert found.scores.tolist() == [pytest.approx(score)]
+
+
+@pytest.mark.models
+def test_the_quick_way_finds_the_same_face(model_dir: Path, detector: FaceDetector, astronaut: np.ndarray) -> None:
+    found = load_quick_scrfd(model_dir / "scrfd_500m.onnx")(astronaut)
+    np.testing.assert_allclose(found.boxes_xyxy_px, detector(astronaut).boxes_xyxy_px, atol=6)

@@ -9,7 +9,15 @@ from ops.errors import MissingModelFileError, ModelFormatError
 from ops.files.photo import decode_photo
 from ops.networks.detector import FaceDetector, load_scrfd
 from ops.networks.face_crop import MIRRORED_68, CropView
-from ops.networks.landmarks import PFLD_DRIFT, PFLD_VIEWS, LandmarkNetwork, PfldLandmarks, load_pfld
+from ops.networks.landmarks import (
+    PFLD_DRIFT,
+    PFLD_VIEWS,
+    QUICK_PFLD_VIEWS,
+    LandmarkNetwork,
+    PfldLandmarks,
+    load_pfld,
+    load_quick_pfld,
+)
 from ops.networks.onnx.graph import OnnxOutputs
 
 
@@ -70,6 +78,14 @@ def test_views_are_symmetric() -> None:
     assert {(view.flip, view.scale, view.rotation_rad) for view in PFLD_VIEWS} == {
         (not view.flip, view.scale, -view.rotation_rad) for view in PFLD_VIEWS
     }
+
+
+def test_quick_views_are_some_of_all_and_mirrored_in_pairs() -> None:
+    assert set(QUICK_PFLD_VIEWS) < set(PFLD_VIEWS)
+    plain, mirrored = (
+        {(view.scale, view.rotation_rad) for view in QUICK_PFLD_VIEWS if view.flip == flip} for flip in (False, True)
+    )
+    assert plain == mirrored
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +194,12 @@ def test_other_networks_are_refused(model_dir: Path, tmp_path: Path) -> None:
         load_pfld(model_dir / "arcface_mobilefacenet.onnx")
     with pytest.raises(MissingModelFileError, match=r"none\.onnx"):
         load_pfld(tmp_path / "none.onnx")
+
+
+@pytest.mark.models
+def test_the_quick_way_finds_nearly_the_same_points(
+    model_dir: Path, detector: FaceDetector, plain: np.ndarray, astronaut: np.ndarray
+) -> None:
+    found = detector(astronaut)
+    (quick,) = load_quick_pfld(model_dir / "pfld_68.onnx")(astronaut, found.boxes_xyxy_px, found.points_px)
+    assert error(quick, plain) < 0.01

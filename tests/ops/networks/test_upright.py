@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 
 from ops.files.photo import decode_photo
-from ops.networks.detector import Detections, FaceDetector, no_detections
-from ops.networks.upright import upright_face
+from ops.networks.detector import (
+    SURE_SCORE,
+    Detections,
+    FaceDetector,
+    QuickScrfd,
+    ScrfdDetector,
+    load_quick_scrfd,
+    no_detections,
+)
+from ops.networks.upright import surely_upright, upright_face
 from ops.weights.bundle import ModelBundle, load_detector
 
 
@@ -64,3 +72,25 @@ class Blind:
 def test_a_face_whose_upright_turn_cannot_be_told_is_none(detector_class: type[FaceDetector]) -> None:
     box = np.array([50, 50, 150, 150], np.float32)
     assert upright_face(detector_class(), np.zeros((200, 200, 3), np.uint8), box) is None
+
+
+def test_only_a_level_face_of_a_high_score_is_surely_upright() -> None:
+    quick = QuickScrfd(ScrfdDetector(None))
+    level, steep = (np.array([(0, 0), across, (0, 0), (0, 0), (0, 0)], np.float32) for across in ((9, 2), (2, 9)))
+    assert surely_upright(quick, SURE_SCORE, level)
+    assert not surely_upright(quick, SURE_SCORE - 0.01, level)
+    assert not surely_upright(quick, SURE_SCORE, steep)
+    assert not surely_upright(Blind(), 1.0, level)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_turned_photo_is_not_surely_upright(model_dir: Path, quarters: int) -> None:
+    path = model_dir.parent / "photos" / "astronaut.png"
+    if not path.is_file():
+        pytest.skip(f"needs the photo {path}")
+    detector, image = load_quick_scrfd(model_dir / "scrfd_500m.onnx"), decode_photo(path.read_bytes()).image_rgb
+    upright, found = detector(image), detector(np.ascontiguousarray(np.rot90(image, quarters)))
+    assert surely_upright(detector, float(upright.scores[0]), upright.points_px[0])
+    for score, points in zip(found.scores.tolist(), found.points_px, strict=True):
+        assert not surely_upright(detector, score, points)

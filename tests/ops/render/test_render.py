@@ -12,7 +12,7 @@ from ops.geometry.mesh_normals import vertex_normals_plain
 from ops.geometry.projection import clip_from_world, transform_points_plain
 from ops.render.lighting import Light, light_from_vector
 from ops.render.rasterize.plain import interpolation_weights
-from ops.render.render import PhongMaterial, Topology, render
+from ops.render.render import PhongMaterial, Topology, render, view_surface
 from ops.render.shading import Scene, shade_plain
 
 Mesh = tuple[Tensor, Topology]
@@ -221,6 +221,16 @@ def test_a_map_that_doubles_about_the_centre_is_a_double_focal_length(bumpy_mesh
     found = render(topology, vertices, texture, front(), lamp(0, 0, 500), 64, image_from_normalised=double)
     expected = render(topology, vertices, texture, front(focal=6.0), lamp(0, 0, 500), 64)
     torch.testing.assert_close(found.image, expected.image, atol=1e-5, rtol=0)
+
+
+def test_a_view_shaded_twice_gives_the_renders_of_both(bumpy_mesh: Mesh, rng: torch.Generator) -> None:
+    vertices, topology = bumpy_mesh[0].float()[None], bumpy_mesh[1].to("cpu", torch.float32)
+    view = view_surface(topology, vertices, front(), 64)
+    for light in (lamp(0, 0, 500), lamp(300, 200, 400)):
+        texture = torch.rand(1, 3, 8, 8, generator=rng)
+        expected, found = render(topology, vertices, texture, front(), light, 64), view.shade(texture, light)
+        assert torch.equal(found.image, expected.image)
+        assert torch.equal(found.triangle, expected.triangle)
 
 
 def test_a_map_by_whole_pixels_moves_the_image(bumpy_mesh: Mesh, rng: torch.Generator) -> None:

@@ -53,6 +53,13 @@ def test_workers_on_the_cpu_follow_cores_memory_and_shards() -> None:
     assert declared(ClusterConfig(fit_workers=2), cpus=8)[1].threads == 4
 
 
+def test_searches_that_take_a_good_part_of_the_time_get_as_many_workers() -> None:
+    pools = plan_pools(ClusterConfig(), cpus=64, gpus=0, memory_bytes=PLENTY, shards=1000, fits_per_prepare=2.0)
+    assert (pools.prepare.workers, pools.fit.workers) == (32, 64)
+    check_fits((pools.prepare, pools.fit), {"CPU": 64})
+    assert declared(ClusterConfig(), cpus=64)[0].workers == 8
+
+
 def test_every_gpu_has_four_workers_that_prepare_where_cpus_allow() -> None:
     assert [declared(ClusterConfig(), cpus=cpus, gpus=8)[0].workers for cpus in (64, 5, 1)] == [32, 6, 1]
 

@@ -5,6 +5,7 @@ import pytest
 
 from ops.errors import ConfigurationError
 from ops.fit import preset
+from ops.reconstruction.detection import DetectionConfig
 from ops.weights.bundle import ModelBundle
 from ops.weights.models import ModelRef
 from pipeline.reconstruct.config import ReconstructConfig
@@ -28,6 +29,14 @@ def test_a_method_that_needs_a_regressor_says_how_to_get_one(method: str, tmp_pa
 
 def test_ganfit_needs_none(tmp_path: Path) -> None:
     ReconstructConfig(input=tmp_path, output=tmp_path / "out").check_models(BUNDLE)
+
+
+def test_fastganfit_looks_the_quicker_way_unless_told_otherwise(tmp_path: Path) -> None:
+    config = ReconstructConfig(input=tmp_path, output=tmp_path / "out")
+    fast = dataclasses.replace(config, fit=preset("default").by("fastganfit"))
+    careful = dataclasses.replace(fast, detection=DetectionConfig(effort="full"))
+    assert [each.computed()["detection"]["effort"] for each in (config, fast, careful)] == ["full", "quick", "full"]
+    assert config.fits_per_prepare > fast.fits_per_prepare > careful.fits_per_prepare
 
 
 def test_textures_from_photos_are_part_of_what_is_computed(tmp_path: Path) -> None:
