@@ -24,9 +24,9 @@ LARGEST_LANDMARK_DISTANCE = 2.0
 SAME_ROLL_DEG = 20.0
 """A face whose eyes are tilted as they were found keeps the box and the points it was found with."""
 Effort = Literal["full", "quick"]
-"""What is spent on finding a face. full: the detector at two sizes, every face in four turns, the landmark network's
-views. quick: one size for portraits, turns only where the score leaves doubt, fewer views; see
-docs/experiments/inputs.md."""
+"""What is spent on finding a face. full: the detector at two sizes, every face in four turns, eight views of PFLD.
+quick: one size for portraits, turns only where the score leaves doubt, four views. Of SCRFD and PFLD; other networks
+know one way. Measured in docs/experiments/inputs.md."""
 Reason = Literal["no_face", "low_score", "too_small", "bad_landmarks", "too_dark", "too_blurred"]
 
 
@@ -35,7 +35,7 @@ class DetectionConfig:
     """Which faces are accepted, and what is spent on finding them."""
 
     effort: Effort | None = None
-    """full or quick, for the networks that know a quicker way; default: quick for fastganfit, full otherwise."""
+    """full or quick, where networks know a quicker way; default: quick for runs by fastganfit, full otherwise."""
     min_score: float = 0.5
     """Detections below this are rejected as low_score."""
     min_face_px: float = 32.0
