@@ -182,7 +182,8 @@ def reconstruct_photos(
         bundle: verified models, see `load_bundle`; they stay loaded for the next call.
         people: who is on each photo; photos of one person share identity and texture. None: all are different people.
         config: of the fit; None for `preset("default")`.
-        detection: which faces are accepted; None for the default.
+        detection: which faces are accepted, and the effort of finding them, full where it says nothing; None for the
+            default.
         device: of the fit, a name PyTorch knows.
         texture: of what textures are made: of the texture model alone, or with what the person's photos show beyond it.
         texture_px: texels along an edge of textures from photos.
@@ -195,8 +196,10 @@ def reconstruct_photos(
     names = [f"photo {number}" for number in range(len(photos))] if people is None else list(people)
     if len(names) != len(photos):
         raise ConfigurationError(f"expected a person per photo, got {len(photos)} photos and {len(names)} people")
-    models, networks, config = load_fit_models(bundle, device), _networks(bundle), config or default_preset()
-    found = find_people(networks, photos, names, bundle, detection or DetectionConfig())
+    detection = detection or DetectionConfig()
+    networks = _networks(bundle, detection.effort == "quick")
+    models, config = load_fit_models(bundle, device), config or default_preset()
+    found = find_people(networks, photos, names, bundle, detection)
     atlas = load_atlas(bundle, device, texture_px) if texture == "photo" else None
     sides = config.render_px, texture_crop_px(texture_px) if atlas else config.render_px
     gate = QualityGate(ranges=bundle.quality, policy=quality)
@@ -233,6 +236,7 @@ def _finished(look: Settled, fit: FittedFace, gate: QualityGate, model: Morphabl
 
 
 @lru_cache(maxsize=1)
-def _networks(bundle: ModelBundle) -> DetectionNetworks:
+def _networks(bundle: ModelBundle, quick: bool) -> DetectionNetworks:
     recognition = load_recognition(bundle.recognition, ())
-    return DetectionNetworks(load_detector(bundle.detector), load_landmarks(bundle.landmarks), recognition)
+    detector, landmarks = load_detector(bundle.detector, quick=quick), load_landmarks(bundle.landmarks, quick=quick)
+    return DetectionNetworks(detector, landmarks, recognition)
