@@ -83,6 +83,9 @@ class FitConfig:
     steps: int = 60
     """Iterations of stage two at most."""
     weights: LossWeights = field(default_factory=LossWeights)
+    learned_posterior: float | None = None
+    """The weight `posterior` where the texture model was learned from photos: a shape need not make up for paint then,
+    and may be held more firmly. None: the same weight."""
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pixel_range: float = 1.0
     """What white is in the pixel term."""
@@ -147,6 +150,12 @@ class FitConfig:
             raise ConfigurationError(f"the method {method} optimises: expected steps > 0, got {self.steps}")
         return changed
 
+    def with_texture(self, *, learned: bool) -> "FitConfig":
+        """The same configuration for a texture model that was learned from photos, or for another one."""
+        if not learned or self.learned_posterior is None:
+            return self
+        return replace(self, weights=replace(self.weights, posterior=self.learned_posterior))
+
     def step_scale(self, step: int) -> float:
         """Factor of all step sizes at iteration `step` of stage two."""
         if not self.cosine_decay:
@@ -202,6 +211,7 @@ def default_preset() -> FitConfig:
             pixel=5.0,
             posterior=0.016,
         ),
+        learned_posterior=0.04,
         learning_rates=LearningRates(identity=0.1, expression=0.06, texture=0.2, camera=0.02, light=0.04),
         cosine_decay=True,
         nesterov=True,
@@ -228,6 +238,7 @@ def faceworld_preset() -> FitConfig:
         appearance_start="prior",
         identity_prior="population",
         weights=weights,
+        learned_posterior=None,
         learning_rates=rates,
         second_render=False,
     )

@@ -88,6 +88,11 @@ class FitModels:
         return AppearanceSolver(self.shape, self.texture) if isinstance(self.texture, PcaTexture) else None
 
     @property
+    def learned_texture(self) -> bool:
+        """Whether the texture model was learned from photos."""
+        return isinstance(self.texture, PcaTexture) and self.texture.people > 0
+
+    @property
     def landmark_surface(self) -> LandmarkSurface:
         """Where the landmarks lie on the shape."""
         return landmark_surface(self.shape) if self.calibration is None else self.calibration.surface

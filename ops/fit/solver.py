@@ -78,6 +78,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
     """
     started = time.perf_counter()
     held: Held | None = None
+    config = config.with_texture(learned=models.learned_texture)
     inputs = with_dense_points(models, inputs, config)
     with torch.no_grad():
         inputs = with_identity_prior(models, inputs, config).without_bias(models)

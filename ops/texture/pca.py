@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class PcaTexture:
     """Offset of one standard deviation of every mode, by falling variance."""
     uv_layout: str
     """Identifier of the UV layout."""
+    people: int = 0
+    """How many people's photos it was learned from; 0 for a painted one."""
     _pyramid: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict[int, tuple[Tensor, Tensor]], repr=False)
 
     @property
@@ -65,7 +67,7 @@ class PcaTexture:
 
     def to(self, device: torch.device | str) -> "PcaTexture":
         """The same model on another device."""
-        return PcaTexture(mean=self.mean.to(device), basis=self.basis.to(device), uv_layout=self.uv_layout)
+        return replace(self, mean=self.mean.to(device), basis=self.basis.to(device), _pyramid={})
 
     def at_level(self, level: int) -> tuple[Float[Tensor, "3 side side"], Float[Tensor, "latent 3 side side"]]:
         """Mean and basis averaged down to a level, computed once.
@@ -87,11 +89,12 @@ class PcaTexture:
 def save_pca_texture(texture: PcaTexture, path: Path, about: Mapping[str, object] | None = None) -> None:
     """Write mean (float32) and basis (float16) as safetensors with the layout in the metadata.
 
-    What it was made from goes there, too, as JSON.
+    What it was made from goes there, too, as JSON, with `people` where it was learned from photos.
     """
     tensors = {"mean": texture.mean.float(), "basis": texture.basis.half()}
     metadata = {"format": FORMAT, "uv_layout": texture.uv_layout}
-    write_tensor_file(path, tensors, metadata | ({"about": json.dumps(about, sort_keys=True)} if about else {}))
+    told = ({"people": texture.people} if texture.people else {}) | dict(about or {})
+    write_tensor_file(path, tensors, metadata | ({"about": json.dumps(told, sort_keys=True)} if told else {}))
 
 
 def load_pca_texture(path: Path) -> PcaTexture:
@@ -104,8 +107,14 @@ def load_pca_texture(path: Path) -> PcaTexture:
     metadata, tensors = read_tensor_file(path, "a PCA texture", "make one with `ganfit make-texture`")
     if metadata.get("format") != FORMAT:
         raise ModelFormatError(f"expected format {FORMAT} in {path}, found {metadata.get('format')}")
+    people = json.loads(metadata.get("about", "{}")).get("people", 0)
     try:
-        return PcaTexture(mean=tensors["mean"].float(), basis=tensors["basis"].float(), uv_layout=metadata["uv_layout"])
+        return PcaTexture(
+            mean=tensors["mean"].float(),
+            basis=tensors["basis"].float(),
+            uv_layout=metadata["uv_layout"],
+            people=int(people),
+        )
     except KeyError as error:
         raise ModelFormatError(f"{path} is not a sound PCA texture file: it has no {error}") from error
 

@@ -23,6 +23,7 @@ from ops.fit.landmark_bias import (
     save_landmark_bias,
 )
 from ops.geometry.camera import Camera, project_points
+from ops.texture.pca import PcaTexture
 
 IMAGES = 24
 
@@ -138,3 +139,19 @@ def test_the_landmarks_posterior_holds_a_shape(models: FitModels, photographs: C
         moved.append(float((found.identity - start).norm()))
         assert bool((found.losses.posterior > 0).all()) == (weight > 0)
     assert moved[1] < 0.7 * moved[0]
+
+
+def test_the_posterior_weighs_more_with_a_learned_texture(models: FitModels, photographs: Callable[..., Any]) -> None:
+    nothing = LandmarkBias(coefficients=torch.zeros(TERMS, 68, 2))
+    painted, config = models.texture, replace(preset("default"), steps=8, views=1)
+    assert isinstance(painted, PcaTexture)
+    found = {
+        people: fit_faces(
+            replace(models, bias=nothing, texture=replace(painted, people=people)),
+            photographs(1, 2, seed=6).inputs,
+            fit,
+        )
+        for people, fit in ((0, config), (60, config), (61, replace(config, learned_posterior=None)))
+    }
+    assert torch.equal(found[0].identity, found[61].identity)
+    assert bool((found[60].losses.posterior < found[0].losses.posterior).all())
