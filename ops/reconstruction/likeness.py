@@ -31,7 +31,7 @@ from ops.render.render import Topology, render
 from ops.texture.atlas import Atlas
 from ops.texture.photo_texture import PhotoResidual
 
-FINE = (1.2, 1.3, 0.0, 0.0, 0.0)
+FINE = (1.2, 1.8, 0.0, 0.0, 0.0)
 """Shares of the bands that are kept on plain skin whatever recognition says, which does not see pores and wrinkles;
 above 1, as sampling a photo to texels and these to pixels blurs both times."""
 LOOKED_AT = (0.0, 0.0, 1.0, 1.0, 1.0)
@@ -40,9 +40,9 @@ FEATURES = (*range(17, 27), *range(31, 68))
 """Landmarks of brows, nostrils, eyes and mouth, whose outlines are misfit where they are fine."""
 FEATURE_MM = (4.0, 8.0)
 """A texel nearer to one than the first belongs to it; from the second on it is plain skin."""
-OF_ONE = 0.5
-"""Share of what recognition asks for that is kept where a single photo shows it, as another photo of the person would
-show about half of it again. Several photos have to agree on the shares."""
+OF_ONE = 0.3
+"""Share of what recognition asks for that is kept where a single photo shows it, as another photo of the person shows
+little of it again. Several photos have to agree on the shares."""
 GRID = 32
 """Places along an edge of the texture with shares of their own."""
 STEPS = 12

@@ -33,8 +33,11 @@ from pipeline.training.texture_people import Selection
 AUTO, NEVER = "auto", "never"
 LEAST_PEOPLE = 50
 """People to learn from below which the painted texture is kept."""
-SAMPLE_PEOPLE = 120
-"""People that are fitted to learn from: what 60 to 100 people teach is most of what there is to learn."""
+SAMPLED_SHARE, LEAST_SAMPLED, MOST_SAMPLED = 0.3, 60, 120
+"""Of the people, how many are fitted to learn from, at least and at most: what 60 to 100 teach is most of what there is
+to learn, and learning is to take a small part of the run."""
+SAMPLED_PHOTOS = 2
+"""Photos of a person, and frames of a clip, that are fitted to learn from."""
 PAINTED = "procedural-pca"
 """The kind of texture that auto replaces."""
 OUTCOME_FILE = "outcome.json"
@@ -53,6 +56,13 @@ class TextureChoice:
     """The same for people."""
     texture: ModelRef | None = None
     """Known unless it is to be learned."""
+    sample: int = 0
+    """People to learn it from."""
+
+
+def sample_size(people: int) -> int:
+    """How many of an input's people `auto` learns from."""
+    return min(people, MOST_SAMPLED, max(LEAST_SAMPLED, round(SAMPLED_SHARE * people)))
 
 
 def choose_texture(config: ReconstructConfig, bundle: ModelBundle, wish: str, *, usual: bool = True) -> TextureChoice:
@@ -93,8 +103,10 @@ def choose_texture(config: ReconstructConfig, bundle: ModelBundle, wish: str, *,
     if people < LEAST_PEOPLE:
         line = f"texture: the bundle's (learning another takes {LEAST_PEOPLE} people, the input has {people})"
         return TextureChoice(what="keep", line=line)
-    sample = min(people, SAMPLE_PEOPLE)
-    return TextureChoice(what="learn", line=f"texture: learned first, from {sample} of {people} people of the input")
+    with as_output_errors(root):
+        sample = _begun(folder) or sample_size(people)
+    line = f"texture: learned first, from {min(sample, people)} of {people} people of the input"
+    return TextureChoice(what="learn", line=line, sample=sample)
 
 
 def with_texture(
@@ -116,10 +128,14 @@ def with_texture(
         layout=config.layout,
         identity_field=config.identity_field,
         only=config.people,
-        people=SAMPLE_PEOPLE,
+        people=choice.sample,
         least_people=LEAST_PEOPLE,
         selection=Selection(hold_out=0.0),
-        plan=config.plan,
+        plan=replace(
+            config.plan,
+            max_images=min(config.plan.max_images, SAMPLED_PHOTOS),
+            frames=min(config.plan.frames, SAMPLED_PHOTOS),
+        ),
         detection=config.detection,
         fit=config.fit,
         cluster=config.cluster,
@@ -144,6 +160,14 @@ def _why_not(config: ReconstructConfig, bundle: ModelBundle, usual: bool) -> str
     if bundle.texture.kind != PAINTED:
         return "it is not the painted one"
     return "the run is limited to some people" if config.plan.limit is not None else ""
+
+
+def _begun(folder: Storage) -> int:
+    """Of how many people a learning that was interrupted began to learn, 0 where none was."""
+    try:
+        return int(json.loads(folder.read(RECORD_FILE))["fingerprint"]["configuration"]["people"])
+    except FileNotFoundError:
+        return 0
 
 
 def _outcome(folder: Storage) -> str | None:

@@ -14,7 +14,15 @@ from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.run.record import LEARNED_TEXTURE, read_record, write_record
 from pipeline.run.shards import SUCCESS_NAME, ShardStore, ShardSummary
 from pipeline.storage.store import open_storage
-from pipeline.training.learned_texture import AUTO, NEVER, OUTCOME_FILE, choose_texture, with_texture
+from pipeline.training.learned_texture import (
+    AUTO,
+    NEVER,
+    OUTCOME_FILE,
+    choose_texture,
+    sample_size,
+    with_texture,
+)
+from pipeline.training.texture_learning import RECORD_FILE
 
 
 def run_of(folder: Path, people: int) -> ReconstructConfig:
@@ -36,6 +44,20 @@ def test_an_input_of_fifty_people_is_learned_from(tmp_path: Path, embedded: Mode
     choice = choose_texture(run_of(tmp_path, 60), embedded, AUTO)
     assert choice.what == "learn"
     assert "60 of 60 people" in choice.line
+
+
+def test_a_large_input_is_sampled(tmp_path: Path, embedded: ModelBundle) -> None:
+    assert [sample_size(people) for people in (50, 100, 300, 400, 100_000)] == [50, 60, 90, 120, 120]
+    assert "60 of 70 people" in choose_texture(run_of(tmp_path, 70), embedded, AUTO).line
+
+
+def test_an_interrupted_learning_goes_on_with_its_sample(tmp_path: Path, embedded: ModelBundle) -> None:
+    config = run_of(tmp_path, 80)
+    record = {"fingerprint": {"configuration": {"people": 66}}}
+    folder = tmp_path / "out" / LEARNED_TEXTURE
+    folder.mkdir(parents=True)
+    (folder / RECORD_FILE).write_text(json.dumps(record))
+    assert choose_texture(config, embedded, AUTO).sample == 66
 
 
 def test_a_smaller_input_keeps_the_painted_texture(tmp_path: Path, embedded: ModelBundle) -> None:
