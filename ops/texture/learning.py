@@ -26,7 +26,16 @@ from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import UV_LAYOUT as FACEWORLD_LAYOUT
 from ops.texture.atlas import Atlas, make_atlas
 from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
-from ops.texture.completion import CHROMA_SCALE, SeenTexture, agreement, complete_eyeballs, complete_texture
+from ops.texture.completion import (
+    CHROMA_SCALE,
+    EYE_WEIGHT,
+    SeenTexture,
+    agreement,
+    complete_eyeballs,
+    complete_texture,
+    seen_share,
+    told_shares,
+)
 from ops.texture.interface import TextureModel
 from ops.texture.layout import ATLAS_LAYOUT
 from ops.texture.pca import PcaTexture
@@ -84,6 +93,8 @@ class Completed(NamedTuple):
     """Mean absolute luma difference between photos and model where they are seen."""
     trusted: float
     """Share of what is seen that was believed."""
+    told: Float[Tensor, "3 side side"]
+    """How far every texel is what photos show, in [0, 1]; the rest is guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +140,14 @@ class TextureLearner:
                 trust = torch.where(face, agreement(seen.albedo, coarse, TRUST_LEARNED, chroma=False), 1.0)
             expected = self.explain(model, told, weight * trust)
         full = torch.where(face, complete_texture(expected, seen, self.atlas, face, trust), expected)
+        share = told_shares(seen.weight, self.atlas, face, trust)[0]
         if bool(self.atlas.eyeballs.any()):
+            share = torch.where(self.atlas.eyeballs, seen_share(EYE_WEIGHT * seen.weight), share)
             full = torch.where(self.atlas.eyeballs, complete_eyeballs(expected, seen, self.atlas), full)
         shown = seen.luma_weight * face
         total = float(shown.sum().clamp_min(1e-6))
         left = float(((seen.albedo[0] - expected[0]).abs() * shown).sum()) / total
-        return Completed(full, left, float((trust * shown).sum()) / total)
+        return Completed(full, left, float((trust * shown).sum()) / total, share)
 
     def explain(
         self,

@@ -215,3 +215,13 @@ def test_eyes_are_learned_where_they_are_seen(population: Population) -> None:
     told = luma_chroma_from_rgb(truth[35])
     explained = learner.explain(learned, told, seen.float().expand(3, -1, -1))
     assert (explained - told)[0, seen].abs().mean() < 0.5 * (learned.mean - told)[0, seen].abs().mean()
+
+
+def test_a_completed_texture_says_what_photos_tell_of_it(population: Population) -> None:
+    learner = population.learner
+    model = learn(learner, population.people)
+    completed = learner.complete_person(population.people[0], model)
+    face, seen = learner.atlas.face, population.people[0].seen.luma_weight > 0
+    assert completed.told.shape == (3, SIDE, SIDE)
+    assert float(completed.told[:, face & ~seen].max()) == 0
+    assert float(completed.told[:, face & seen].median()) > 0.95
