@@ -40,6 +40,7 @@ from ops.networks.regressor import Regressor
 from ops.render.rasterize import RasterizerName
 from ops.render.render import Render, Topology, render
 from ops.texture.appearance import AppearanceSolver
+from ops.texture.gan_texture import linear_part
 from ops.texture.interface import TextureModel
 from ops.texture.pca import PcaTexture
 
@@ -84,8 +85,9 @@ class FitModels:
 
     @cached_property
     def appearance(self) -> AppearanceSolver | None:
-        """Finds texture and light of known shapes; None for a texture model that is not linear."""
-        return AppearanceSolver(self.shape, self.texture) if isinstance(self.texture, PcaTexture) else None
+        """Finds texture and light of known shapes; None for a texture model that is not nearly linear."""
+        linear = linear_part(self.texture)
+        return None if linear is None else AppearanceSolver(self.shape, linear)
 
     @property
     def learned_texture(self) -> bool:

@@ -19,8 +19,8 @@ from ops.errors import ConfigurationError, ModelFormatError
 from ops.face.morphable_model import MorphableModel
 from ops.files.tensor_file import read_tensor_file, write_tensor_file
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
+from ops.texture.gan_texture import linear_part
 from ops.texture.interface import TextureModel
-from ops.texture.pca import PcaTexture
 
 FORMAT = "ganfit-regressor-v3"
 NETWORK, PROBE = "network.", "probe."
@@ -158,7 +158,7 @@ def regressor_for(
     )
     if same_texture:
         return content.regressor
-    if not isinstance(texture, PcaTexture):
+    if linear_part(texture) is None:
         raise ConfigurationError(
             f"the regressor {path} was trained with another texture model, and that of the bundle is not linear, so "
             f"that pixels could tell its coefficients: {ADVICE}"

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ops.errors import ConfigurationError, ModelFormatError
 from ops.files.tensor_file import read_tensor_file, write_tensor_file
+from ops.texture.interface import TextureModel
+from ops.texture.pca import PcaTexture
 from ops.texture.progressive_gan import EqualisedConv, GanSize, Generator, onto_ball, pixel_norm, shrink
 
 FORMAT = "ganfit-progressive-gan-v2"
@@ -20,6 +22,9 @@ READABLE = ("ganfit-progressive-gan-v1", FORMAT)
 PACKED, UNITS = ("linear.basis", "start.dense.weight", ".place"), ".units"
 """Ends of the names of what makes up most of a small generator's file: kept as int8 in a unit for every row."""
 SMALLEST_LEVEL = 32
+LINEAR_LEVEL = 64
+LINEAR_DRAWS = 32
+"""Textures over which what the levels add to a linear image is averaged."""
 CALIBRATION_IMAGES, CALIBRATION_BATCH = 128, 8
 
 
@@ -73,6 +78,30 @@ class GanTexture:
     def to(self, device: torch.device | str) -> "GanTexture":
         """The same model on another device."""
         return dataclasses.replace(self, generator=copy.deepcopy(self.generator).to(device))
+
+
+def linear_part(texture: TextureModel) -> PcaTexture | None:
+    """The nearest that a texture model has to a linear one, at `LINEAR_LEVEL` texels or less; None where it is far.
+
+    A PCA is linear itself. A generator with a linear image is that image and the mean of what its levels add: near
+    enough for pixels to tell where a fit may begin.
+    """
+    if isinstance(texture, PcaTexture):
+        return texture
+    if not isinstance(texture, GanTexture) or texture.generator.linear is None:
+        return None
+    level = max((side for side in texture.levels if side <= LINEAR_LEVEL), default=texture.levels[0])
+    random = torch.Generator().manual_seed(0)
+    draws = torch.randn(LINEAR_DRAWS, texture.latent_size, generator=random)
+    draws = texture.constrain(draws.to(texture.generator.start.dense.weight.device))
+    with torch.no_grad():
+        ends = texture.generator.linear(texture.latent_deviation * torch.eye(texture.latent_size).to(draws), level)
+        origin = texture.generator.linear(torch.zeros_like(draws[:1]), level)
+        # The linear image is in [-1, 1], textures are in [0, 1].
+        basis = (ends - origin) / 2
+        drawn = torch.cat([texture(part, level) for part in draws.split(CALIBRATION_BATCH)])
+        mean = drawn.mean(0) - torch.einsum("k,kchw->chw", draws.mean(0), basis)
+    return PcaTexture(mean=mean, basis=basis, uv_layout=texture.uv_layout)
 
 
 def freeze(generator: Generator) -> Generator:

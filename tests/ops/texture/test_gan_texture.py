@@ -8,8 +8,16 @@ from safetensors.torch import load_file, save_file
 
 from ops.errors import ConfigurationError, MissingModelFileError, ModelFormatError
 from ops.faceworld.shape import UV_LAYOUT, faceworld_model
-from ops.texture.gan_texture import GanTexture, calibrate_levels, freeze, load_gan_texture, save_gan_texture
+from ops.texture.gan_texture import (
+    GanTexture,
+    calibrate_levels,
+    freeze,
+    linear_part,
+    load_gan_texture,
+    save_gan_texture,
+)
 from ops.texture.interface import TextureModel
+from ops.texture.pca import PcaTexture
 from ops.texture.progressive_gan import GanSize, Generator, pixel_norm, shrink
 from ops.weights.models import ModelRef, load_texture
 
@@ -154,3 +162,25 @@ def test_a_bundle_can_name_it(texture: GanTexture, tmp_path: Path) -> None:
         load_texture(ref, shape)
     save_gan_texture(dataclasses.replace(texture, uv_layout=UV_LAYOUT), path)
     assert load_texture(ref, shape).resolution == 64
+
+
+def test_the_linear_part_of_a_generator_is_near_where_its_levels_add_little(texture: GanTexture) -> None:
+    assert linear_part(texture) is None
+    torch.manual_seed(0)
+    size = dataclasses.replace(texture.generator.size, linear_side=32, resolution=128)
+    generator = Generator(size)
+    assert generator.linear is not None
+    generator.linear.assign(torch.rand(3, 32, 32), 0.1 * torch.randn(5, 3, 32, 32))
+    for layer in generator.to_colour:
+        torch.nn.init.constant_(layer.bias, 0.2)
+    model = dataclasses.replace(texture, generator=freeze(generator), latent_deviation=0.7)
+    linear = linear_part(model)
+    assert linear is not None
+    assert (linear.resolution, linear.latent_size, linear.uv_layout) == (64, 5, "test-v1")
+    latents = model.constrain(0.5 * torch.randn(4, 5))
+    torch.testing.assert_close(linear(latents), model(latents, 64), atol=1e-4, rtol=0)
+
+
+def test_a_pca_is_linear_itself() -> None:
+    pca = PcaTexture(mean=torch.zeros(3, 32, 32), basis=torch.zeros(2, 3, 32, 32), uv_layout="test-v1")
+    assert linear_part(pca) is pca
