@@ -1,7 +1,10 @@
-"""Train a texture generator on UV maps: progressive growing, WGAN-GP (Karras et al. 2018), on Ray Train.
+"""Train a texture generator: progressive growing, WGAN-GP (Karras et al. 2018), on Ray Train.
 
     ganfit make-synthetic --layout uv --maps 10000 --side 256 --output uv-maps
     ganfit train-texture-gan --maps uv-maps --output gan --preset 1gpu-256
+
+    ganfit learn-texture --input PHOTOS --output LEARNED
+    ganfit train-texture-gan --learned LEARNED --output gan --preset 1gpu-256
 
 writes to the output folder a checkpoint, training.log, metrics.jsonl, sample grids, TensorBoard events, and at the end
 generator.safetensors, which a bundle names as `texture: {kind: gan, path: ..., sha256: ...}`. The same command
@@ -15,21 +18,38 @@ without which the linear image of cpu-128 and cpu-128-detail starts empty; give 
 critic's schedule begins at that level. Codes are principal components of the maps; a file texel_weight.npy beside the
 maps ([side, side], > 0) says how much every texel counts for them.
 
+--learned trains on the people a texture model was learned from, each with its mirror image: what photos show of them,
+completed by the learned model. The critic sees no detail where they are guessed; codes, and the linear image that a
+supervised start begins with, are those of the learned model; half of a minibatch is drawn from random latent vectors.
+Few people would be learned by heart, so that what the critic sees is augmented with a probability that follows how far
+it tells them from a tenth of the people, who are held back (--augment; Karras et al. 2020). A generator learned from
+photos of people is personal data as they are.
+
 Exit status: 0 when done or out of time, 1 for bad input, a diverged training or a lost worker, 2 when interrupted.
 """
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from jobs.cli.command import Command, CommandParser, say
+from jobs.cli.command import MODEL_DIR_HELP, Command, CommandParser, say
 from ops.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ops.training.texture_maps import TextureMaps
+
+RANDOM_SHARE = 0.5
+"""Of a minibatch, with few maps: see `GanSchedule.random_share`."""
 
 
 def _declare(parser: CommandParser) -> None:
     add = parser.add_argument
-    add("--maps", type=Path, required=True, help="folder of square PNG or JPEG maps, or a Parquet file with column uri")
+    add("--maps", type=Path, help="folder of square PNG or JPEG maps, or a Parquet file with column uri")
+    add("--learned", type=Path, help="in place of maps the output of ganfit learn-texture, a local folder")
+    add("--models", help="bundle that learning began with (default: the built-in one of the name it recorded)")
+    add("--model-dir", help=MODEL_DIR_HELP)
     add("--output", type=Path, required=True, help="a new folder, or that of an earlier run to continue")
     add(
         "--preset",
@@ -41,6 +61,12 @@ def _declare(parser: CommandParser) -> None:
     add("--images", type=int, help="real images of every fading and every stable phase (default: the preset's)")
     add("--first-side", type=int, default=4, help="level the schedule begins at")
     add("--start-steps", type=int, default=0, help="steps of a supervised start before (default: none)")
+    add(
+        "--augment",
+        choices=["auto", "never", "adaptive"],
+        default="auto",
+        help="augment what the critic sees; auto: with --learned",
+    )
     add("--minutes", type=float, help="wall-clock limit of this run; the same command continues")
     add("--seed", type=int, default=0, help="of networks, order and latent vectors")
     add("--workers", type=int, default=1, help="Ray Train workers; 0 trains in this process without Ray")
@@ -51,33 +77,58 @@ def _declare(parser: CommandParser) -> None:
     add("--no-tensorboard", action="store_true", help="write no TensorBoard events")
 
 
-def _train(options: Namespace) -> None:
-    from dataclasses import replace
-
-    from ops.training.gan_run import GanRun
-    from ops.training.gan_schedule import gan_preset
+def _maps(options: Namespace, sides: tuple[int, ...]) -> "tuple[TextureMaps, str]":
+    """The maps of a folder, and the layout they are drawn on."""
     from ops.training.texture_maps import find_maps, load_or_decode_maps
-    from pipeline.cluster.session import ClusterConfig
-    from pipeline.training.texture_training import TextureTraining, supervised_start
-    from pipeline.training.workers import pick_device, train_on_workers
 
-    schedule = gan_preset(
-        options.preset, latent_size=options.latent_size, images=options.images, first_side=options.first_side
-    )
-    schedule = replace(schedule, seed=options.seed)
     source = find_maps(options.maps)
     layout = options.uv_layout or source.uv_layout
     if layout is None:
         raise ConfigurationError(f"{options.maps} does not say on which UV layout its maps are drawn: give --uv-layout")
     if options.uv_layout and source.uv_layout not in (None, options.uv_layout):
         raise ConfigurationError(f"{options.maps} is drawn on {source.uv_layout}, not on {options.uv_layout}")
+    return load_or_decode_maps(source, sides, options.output / "maps", say), layout
+
+
+def _learned(options: Namespace, sides: tuple[int, ...]) -> "tuple[TextureMaps, str]":
+    """What a texture model was learned from, and the layout of its textures."""
+    from pipeline.training.learned_maps import learned_maps, open_learned
+
+    learned = open_learned(options.learned, options.models, options.model_dir)
+    return learned_maps(learned, sides, options.output / "maps", say), learned.texture().uv_layout
+
+
+def _train(options: Namespace) -> None:
+    from dataclasses import replace
+
+    from ops.training.adversarial.augmentation import augmentation_for
+    from ops.training.gan_run import GanRun
+    from ops.training.gan_schedule import gan_preset
+    from pipeline.cluster.session import ClusterConfig
+    from pipeline.training.texture_training import TextureTraining, supervised_start
+    from pipeline.training.workers import pick_device, train_on_workers
+
+    if (options.maps is None) == (options.learned is None):
+        raise ConfigurationError("expected either --maps or --learned")
+    learned = options.learned is not None
+    schedule = gan_preset(
+        options.preset, latent_size=options.latent_size, images=options.images, first_side=options.first_side
+    )
+    augmented = options.augment == "adaptive" or (options.augment == "auto" and learned)
+    schedule = replace(
+        schedule,
+        seed=options.seed,
+        augmentation=augmentation_for(schedule.total_images) if augmented else None,
+        random_share=RANDOM_SHARE if learned else 0.0,
+    )
+    maps, layout = (_learned if learned else _maps)(options, schedule.size.generator_sides)
     training = TextureTraining(
         schedule=schedule,
-        maps=load_or_decode_maps(source, schedule.size.generator_sides, options.output / "maps", say),
+        maps=maps,
         run=GanRun(
             folder=options.output,
             uv_layout=layout,
-            maps_description=f"preset {options.preset} on {options.maps.name}",
+            maps_description=f"preset {options.preset} on {(options.learned or options.maps).name}",
             licence=options.licence,
             minutes=options.minutes,
             tensorboard=not options.no_tensorboard,

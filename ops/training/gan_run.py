@@ -80,7 +80,10 @@ def _train(
             training.check()
             if record is not None:
                 record.losses(training, losses, time.monotonic() - started)
-                report(f"step {step}, {_place(training)}, estimate {float(losses.critic_estimate):.4f}")
+                line = f"step {step}, {_place(training)}, estimate {float(losses.critic_estimate):.4f}"
+                if training.adaptive is not None:
+                    line += f", overfitting {losses.overfitting:.2f}, augmented {losses.augmented:.2f}"
+                report(line)
             in_time &= run.minutes is None or time.monotonic() - started < 60 * run.minutes
             if not training.peers.all_agree(in_time):
                 report("time limit reached")
@@ -117,7 +120,11 @@ def finished_texture(training: GanTraining, maps: TextureMaps, run: GanRun) -> G
     deviation = 1.0
     if training.anchor is not None:
         description += "; started by regression from codes and held to it"
-        deviation = float(training.anchor.codes.square().mean().sqrt())
+        deviation = training.anchor.deviation
+    if maps.partly_seen:
+        description += "; the critic saw no detail where maps are guessed"
+    if training.adaptive is not None:
+        description += f"; augmented with an adaptive probability, {training.adaptive.value:.2f} at the end"
     return GanTexture(
         generator=freeze(generator),
         uv_layout=run.uv_layout,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ops.errors import ConfigurationError
 from ops.texture.progressive_gan import SMALLEST_SIDE, GanSize, gan_size
+from ops.training.adversarial.augmentation import AugmentationSettings
 from ops.training.texture_start import StartSettings
 
 
@@ -62,6 +63,11 @@ class GanSchedule:
     """Of the loss of maps drawn from their codes, after a supervised start."""
     anchor_detail: float = 0.5
     """The weight of detail in it, as in `start`."""
+    random_share: float = 0.0
+    """Share of a minibatch's textures that are drawn from random latent vectors, after a supervised start; the others
+    from the maps' codes, which are few where maps are, and leave what lies between them to no critic."""
+    augmentation: AugmentationSettings | None = None
+    """Of what the critic sees; None: none."""
 
     def __post_init__(self) -> None:
         sides = tuple(level.side for level in self.levels)
@@ -71,6 +77,8 @@ class GanSchedule:
             )
         if min(min(level.minibatch, level.stable_images + level.fade_images) for level in self.levels) < 1:
             raise ConfigurationError("expected at least one image in every level and minibatch")
+        if not 0 <= self.random_share < 1:
+            raise ConfigurationError(f"expected a random_share in [0, 1), got {self.random_share}")
         if min(self.penalty_every, self.checkpoint_every, self.report_every, self.sample_every) < 1:
             raise ConfigurationError("expected intervals of at least one step")
 

@@ -24,6 +24,14 @@ class Peers:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def mean_value(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over the workers."""
+        if self.count == 1:
+            return value
+        total = value.clone()
+        torch.distributed.all_reduce(total)
+        return total / self.count
+
     def all_agree(self, sound: Tensor) -> bool:
         """Whether a condition holds on every worker."""
         value = sound.float()

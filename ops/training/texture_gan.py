@@ -1,8 +1,10 @@
 """Training a texture generator against a critic: WGAN-GP on progressively grown networks (Karras et al. 2018).
 
 Everything random (order of the maps, latent vectors, mixing shares) is a function of the seed, the step and the worker,
-so a checkpoint holds the networks, the optimisers and two counters, and a resumed training on the CPU equals an
-uninterrupted one to the last bit.
+so a checkpoint holds the networks, the optimisers, two counters and the probability of augmentations, and a resumed
+training on the CPU equals an uninterrupted one to the last bit.
+
+What the critic and the anchor are shown of maps that are guessed in part is in `ops.training.adversarial.seen_texels`.
 """
 
 import copy
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from ops.errors import ConfigurationError, DivergedTrainingError, FingerprintMismatchError
 from ops.texture.progressive_gan import Discriminator, Generator, average_into, fade_images, pixel_norm
+from ops.training.adversarial.augmentation import AdaptiveProbability, augment
 from ops.training.gan_schedule import GanSchedule, LevelPlan, Position
 from ops.training.peers import Peers
 from ops.training.texture_maps import TextureMaps
@@ -24,6 +27,10 @@ from ops.training.texture_start import drawing_loss
 
 BETAS = (0.0, 0.99)
 LATENT_STREAM, CRITIC_LATENT_STREAM, MIX_STREAM = 1, 2, 3
+REAL_STREAM, FAKE_STREAM, HELD_BACK_STREAM, GENERATED_STREAM = 4, 5, 6, 7
+"""Of the augmentations of these images."""
+CHOICE_STREAM = 8
+"""Which maps are taken of those held back."""
 
 
 class StepReport(NamedTuple):
@@ -36,6 +43,11 @@ class StepReport(NamedTuple):
     generator_loss: Float[Tensor, ""]
     anchor_loss: Float[Tensor, ""]
     """Of the maps drawn from their codes; 0 without codes."""
+    augmented: float
+    """Probability of augmentations."""
+    overfitting: float
+    """How far the critic tells training maps from held-back ones, see `ops.training.adversarial.augmentation`; nan
+    without augmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +55,30 @@ class Anchor:
     """Codes of the maps from a supervised start: the critic compares each map with what the generator draws from it."""
 
     codes: Float[Tensor, "map latent"]
+
+    @property
+    def deviation(self) -> float:
+        """Root mean square of their values."""
+        return float(self.codes.square().mean().sqrt())
+
+    def between(self, count: int, random: torch.Generator) -> Float[Tensor, "image latent"]:
+        """Random vectors, normally distributed, every value with the codes' root mean square."""
+        drawn = torch.randn(count, self.codes.shape[1], generator=random)
+        return drawn * self.codes.square().mean(0).sqrt()
+
+
+@dataclass(frozen=True)
+class _Minibatch:
+    """The maps of a step on this worker."""
+
+    maps: TextureMaps
+    numbers: Int64[np.ndarray, " image"]
+    plan: LevelPlan
+    share: float
+
+    def as_seen(self, images: Float[Tensor, "image 3 side side"]) -> Float[Tensor, "image 3 side side"]:
+        """Images as the minibatch's maps are seen."""
+        return self.maps.as_seen(images, self.numbers)
 
 
 class GanTraining:
@@ -55,6 +91,7 @@ class GanTraining:
         self.device = torch.device(device)
         self.peers = peers or Peers()
         self.anchor = anchor
+        self.adaptive = AdaptiveProbability(schedule.augmentation) if schedule.augmentation else None
         uneven = [level.minibatch for level in schedule.levels if level.minibatch % self.peers.count]
         if uneven:
             raise ConfigurationError(f"expected minibatches that {self.peers.count} workers can share, got {uneven[0]}")
@@ -100,18 +137,22 @@ class GanTraining:
         plan = self.schedule.levels[index]
         if index != self.level:
             self._enter(index)
-        numbers = map_order(self.schedule.seed, maps.count, self.shown, plan.minibatch)[
-            self.peers.rank :: self.peers.count
-        ]
-        real = fade_images(maps.batch(plan.side, numbers).to(self.device), share)
-        estimate, slope = self._critic_step(real, numbers, plan, share)
-        generator_loss, anchor_loss = self._generator_step(real, numbers, plan, share)
+        settings = self.schedule.augmentation
+        known = maps.count - (settings.held_back_maps(maps.count, maps.together) if settings else 0)
+        numbers = map_order(self.schedule.seed, known, self.shown, plan.minibatch)[self.peers.rank :: self.peers.count]
+        minibatch = _Minibatch(maps, numbers, plan, share)
+        real = self._real(minibatch)
+        estimate, slope = self._critic_step(minibatch.as_seen(real), minibatch)
+        generator_loss, anchor_loss = self._generator_step(real, minibatch)
         average_into(self.average, self.generator, self.schedule.average_decay)
         for value in (estimate, generator_loss, anchor_loss):
             self.sound &= torch.isfinite(value)
         self.shown += plan.minibatch
         self.step_number += 1
-        return StepReport(estimate, slope, generator_loss, anchor_loss)
+        augmented, overfitting = 0.0, float("nan")
+        if self.adaptive is not None:
+            augmented, overfitting = self.adaptive.value, self.adaptive.overfitting
+        return StepReport(estimate, slope, generator_loss, anchor_loss, augmented, overfitting)
 
     def check(self) -> None:
         """Refuse to go on with numbers that are not finite; all workers together.
@@ -128,10 +169,16 @@ class GanTraining:
             )
 
     def latents(self, numbers: Int64[np.ndarray, " image"], stream: int) -> Float[Tensor, "image latent"]:
-        """Latent vectors of this step on this worker: on the sphere, or the codes of the maps of these numbers."""
-        if self.anchor is not None:
-            return self.anchor.codes[torch.from_numpy(numbers)].to(self.device)
+        """Latent vectors of this step on this worker: on the sphere, or the codes of the maps of these numbers.
+
+        After a supervised start the last `random_share` of them are random, as large as codes are.
+        """
         random = self._random(stream)
+        if self.anchor is not None:
+            codes = self.anchor.codes[torch.from_numpy(numbers)]
+            if others := len(numbers) - self._coded(len(numbers)):
+                codes = torch.cat((codes[:-others], self.anchor.between(others, random)))
+            return codes.to(self.device)
         return pixel_norm(torch.randn(len(numbers), self.schedule.size.latent_size, generator=random)).to(self.device)
 
     def save(self, path: Path) -> None:
@@ -146,6 +193,7 @@ class GanTraining:
             "average": self.average.state_dict(),
             "generator_optimiser": self.generator_optimiser.state_dict(),
             "critic_optimiser": self.critic_optimiser.state_dict(),
+            "augmentation": self.adaptive.state() if self.adaptive is not None else {},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
@@ -173,6 +221,8 @@ class GanTraining:
         self.average.load_state_dict(state["average"])
         self.generator_optimiser.load_state_dict(state["generator_optimiser"])
         self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        if self.adaptive is not None:
+            self.adaptive.restore(state["augmentation"])
 
     def _enter(self, level: int) -> None:
         """Begin a level: fresh optimisers."""
@@ -189,20 +239,47 @@ class GanTraining:
         mixed = self.schedule.mixed_precision and self.device.type == "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=mixed)
 
+    def _coded(self, images: int) -> int:
+        """How many of a minibatch's textures are drawn from codes."""
+        return 0 if self.anchor is None else images - round(self.schedule.random_share * images)
+
+    def _real(self, minibatch: _Minibatch) -> Float[Tensor, "image 3 side side"]:
+        """The maps, whole."""
+        maps = minibatch.maps.batch(minibatch.plan.side, minibatch.numbers).to(self.device)
+        return fade_images(maps, minibatch.share)
+
+    def _augmented(self, images: Float[Tensor, "image 3 side side"], stream: int) -> Float[Tensor, "image 3 side side"]:
+        if self.adaptive is None:
+            return images
+        return augment(images, self.adaptive.value, self._random(stream), self.adaptive.settings)
+
+    def _observe(self, training: Tensor, generated: Tensor, minibatch: _Minibatch) -> None:
+        """Compare the scores of a step with those of as many held-back maps, where augmentations ask for it."""
+        if self.adaptive is None:
+            return
+        maps = minibatch.maps
+        held_back = self.adaptive.settings.held_back_maps(maps.count, maps.together)
+        drawn = torch.randint(held_back, (len(training),), generator=self._random(CHOICE_STREAM))
+        numbers = maps.count - held_back + drawn.numpy()
+        others = replace(minibatch, numbers=numbers)
+        with torch.no_grad(), self._autocast():
+            shown = self._augmented(others.as_seen(self._real(others)), HELD_BACK_STREAM)
+            score = self.critic(shown, minibatch.share).float()
+        means = torch.stack([values.detach().mean() for values in (training, score, generated)])
+        self.adaptive.observe(self.peers.mean_value(means), minibatch.plan.minibatch)
+
     def _critic_step(
-        self,
-        real: Float[Tensor, "image channel side side"],
-        numbers: Int64[np.ndarray, " image"],
-        plan: LevelPlan,
-        share: float,
+        self, real: Float[Tensor, "image channel side side"], minibatch: _Minibatch
     ) -> tuple[Tensor, Tensor]:
         """Returns the critic's estimate of the distance and its slope."""
-        every = self.schedule.penalty_every
+        every, share = self.schedule.penalty_every, minibatch.share
         self.critic.requires_grad_()
         self.critic_optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad(), self._autocast():
+            fake = self.generator(self.latents(minibatch.numbers, CRITIC_LATENT_STREAM), minibatch.plan.side, share)
+        real = self._augmented(real, REAL_STREAM)
+        fake = self._augmented(minibatch.as_seen(fake.float()), FAKE_STREAM)
         with self._autocast():
-            with torch.no_grad():
-                fake = self.generator(self.latents(numbers, CRITIC_LATENT_STREAM), plan.side, share).float()
             real_score, fake_score = self.critic(real, share).float(), self.critic(fake, share).float()
         estimate = real_score.mean() - fake_score.mean()
         loss = self.schedule.drift_weight * real_score.square().mean() - estimate
@@ -212,27 +289,29 @@ class GanTraining:
             norms = critic_slope(self.critic, torch.lerp(real, fake, mix), share)
             loss = loss + self.schedule.penalty_weight * every * (norms - 1).square().mean()
             slope = norms.detach().mean()
+        self._observe(real_score, fake_score, minibatch)
         loss.backward()
         self.peers.mean_gradients(self.critic)
         self.critic_optimiser.step()
         return estimate.detach(), slope
 
     def _generator_step(
-        self,
-        real: Float[Tensor, "image channel side side"],
-        numbers: Int64[np.ndarray, " image"],
-        plan: LevelPlan,
-        share: float,
+        self, real: Float[Tensor, "image channel side side"], minibatch: _Minibatch
     ) -> tuple[Tensor, Tensor]:
+        share = minibatch.share
         self.critic.requires_grad_(requires_grad=False)
         self.generator_optimiser.zero_grad(set_to_none=True)
         with self._autocast():
-            fake = self.generator(self.latents(numbers, LATENT_STREAM), plan.side, share)
-            adversarial = -self.critic(fake, share).float().mean()
+            fake = self.generator(self.latents(minibatch.numbers, LATENT_STREAM), minibatch.plan.side, share)
+        fake = fake.float()
+        shown = self._augmented(minibatch.as_seen(fake), GENERATED_STREAM)
+        with self._autocast():
+            adversarial = -self.critic(shown, share).float().mean()
         anchor_loss = torch.zeros_like(adversarial)
-        if self.anchor is not None:
+        if coded := self._coded(len(fake)):
             settings = replace(self.schedule.start, detail_weight=self.schedule.anchor_detail)
-            anchor_loss = drawing_loss(fake.float(), real, settings)
+            first = replace(minibatch, numbers=minibatch.numbers[:coded])
+            anchor_loss = drawing_loss(fake[:coded], real[:coded], settings, first.as_seen)
         (adversarial + self.schedule.anchor_weight * anchor_loss).backward()
         self.peers.mean_gradients(self.generator)
         self.generator_optimiser.step()

@@ -1,11 +1,16 @@
-"""UV maps to train on: found in a folder or a Parquet manifest, decoded once, kept as one array for each level."""
+"""UV maps to train on, kept as one array for each level.
+
+They are found in a folder or a Parquet manifest and decoded once, or handed over one by one with a mask of what is seen
+of them (`write_partly_seen`), such as textures of people that photos show in part.
+"""
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +20,12 @@ from torch import Tensor
 
 from ops.errors import ConfigurationError, InputError, UnreadableInputError
 from ops.files.photo import decode_photo
+from ops.training.adversarial.seen_texels import as_seen
 
 WEIGHT_FILE = "texel_weight.npy"
 """Beside the maps: how much every texel counts where principal components are chosen, float [side, side]."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SEEN = "seen_"
 PROGRESS_EVERY = 1000
 Progress = Callable[[str], None]
 
@@ -46,6 +53,12 @@ class TextureMaps:
     """Files that could not be decoded; named in skipped.txt in the folder."""
     texel_weight: Path | None = None
     """See `MapSource`."""
+    partly_seen: bool = False
+    """Whether texels are guessed in part, and the folder has `seen_SIDE.npy` beside the maps."""
+    together: int = 1
+    """Maps in a row that are of one person, such as one and its mirror image."""
+    components: Path | None = None
+    """A PCA texture of the maps in its file, whose modes are their codes; None: the maps' own principal components."""
 
     def level(self, side: int) -> UInt8[np.ndarray, "map 3 side side"]:
         """All maps at one side, read-only."""
@@ -54,6 +67,15 @@ class TextureMaps:
     def batch(self, side: int, numbers: Int64[np.ndarray, " image"]) -> Float[Tensor, "image 3 side side"]:
         """Some maps, in [-1, 1]."""
         return torch.from_numpy(self.level(side)[numbers]).float() / 127.5 - 1
+
+    def as_seen(
+        self, images: Float[Tensor, "image 3 side side"], numbers: Int64[np.ndarray, " image"]
+    ) -> Float[Tensor, "image 3 side side"]:
+        """Images as those maps are seen, see `ops.training.adversarial.seen_texels`; unchanged where all is seen."""
+        if not self.partly_seen:
+            return images
+        stored = np.load(self.folder / f"{SEEN}{images.shape[-1]}.npy", mmap_mode="r")
+        return as_seen(images, torch.from_numpy(stored[numbers]).to(images) / 255)
 
     def weight(self, side: int) -> Float[Tensor, "side side"]:
         """How much every texel counts, at any side.
@@ -113,6 +135,40 @@ def load_or_decode_maps(
     return TextureMaps(folder=folder, sides=sides, count=count, skipped=len(skipped), texel_weight=source.texel_weight)
 
 
+class PartlySeenMap(NamedTuple):
+    """A complete map, and how far its texels are more than a guess."""
+
+    rgb: Float[Tensor, "3 side side"]
+    """In [0, 1]."""
+    seen: Float[Tensor, "2 side side"]
+    """Share of luma and of chroma that is seen, in [0, 1]."""
+
+
+def write_partly_seen(
+    maps: Iterable[tuple[int, PartlySeenMap]], count: int, sides: tuple[int, ...], folder: Path
+) -> None:
+    """Write so many maps of the largest side as a folder of `TextureMaps`; one map at a time is in memory.
+
+    Args:
+        maps: every number from 0 to `count` - 1 with its map, in any order.
+        count: how many there are.
+        sides: powers of two, ascending.
+        folder: a new one.
+    """
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    largest = sides[-1]
+    scratch = partial / "all.npy"
+    stored = np.lib.format.open_memmap(scratch, "w+", np.uint8, (count, 5, largest, largest))
+    for number, one in maps:
+        stored[number] = (255 * torch.cat((one.rgb, one.seen)).clamp(0, 1)).round().to(torch.uint8).numpy()
+    _write_levels(stored[:, :3], sides, partial)
+    _write_levels(stored[:, 3:], sides, partial, SEEN)
+    del stored
+    scratch.unlink()
+    partial.replace(folder)
+
+
 def _manifest(path: Path) -> list[Path]:
     import pyarrow.parquet as pq
 
@@ -141,17 +197,23 @@ def _decode_to(
             report(f"decoded {number + 1} of {total} maps, {len(skipped)} skipped")
     if count < smallest_share * total:
         raise InputError(f"only {count} of {total} maps can be used; the first: {skipped[0]}")
-    for side in sides:
-        level = np.lib.format.open_memmap(partial / f"{side}.npy", "w+", np.uint8, (count, 3, side, side))
-        factor = largest // side
-        for number in range(count):
-            means = stored[number].reshape(3, side, factor, side, factor).mean((2, 4), dtype=np.float32)
-            level[number] = means.round().astype(np.uint8)
-        del level
+    _write_levels(stored[:count], sides, partial)
     del stored
     (partial / "all.npy").unlink()
     (partial / "skipped.txt").write_text("".join(f"{line}\n" for line in skipped), encoding="utf-8")
     partial.replace(folder)
+
+
+def _write_levels(stored: np.ndarray, sides: tuple[int, ...], folder: Path, stem: str = "") -> None:
+    """Averages of every image [image, channel, side, side] at all sides, a file each."""
+    count, channels, largest, _ = stored.shape
+    for side in sides:
+        level = np.lib.format.open_memmap(folder / f"{stem}{side}.npy", "w+", np.uint8, (count, channels, side, side))
+        factor = largest // side
+        for number in range(count):
+            means = stored[number].reshape(channels, side, factor, side, factor).mean((2, 4), dtype=np.float32)
+            level[number] = means.round().astype(np.uint8)
+        del level
 
 
 def _decoded(source: MapSource, side: int) -> Iterator[UInt8[np.ndarray, "3 side side"] | str]:

@@ -1,7 +1,8 @@
 """The supervised start of a texture generator: regress maps from codes before any critic judges them.
 
-Codes are the whitened principal components of the maps, under the weight of texels that lies beside them: what is
-regressed from them holds for maps not seen, too, whose codes are found the same way. Small levels come first, then
+Codes are the whitened principal components of the maps, under the weight of texels that lies beside them, or count the
+modes of a PCA texture that comes with the maps: what is regressed from them holds for maps not seen, too, whose codes
+are found the same way. Small levels come first, then
 larger ones; a generator's linear image begins as the principal components themselves. What remains for the adversarial
 phase is the detail no regression finds. This is a short cut for small machines, and no part of the published training.
 """
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ops.texture.pca import PcaTexture, fit_pca_texture
+from ops.texture.pca import PcaTexture, fit_pca_texture, load_pca_texture
 from ops.texture.progressive_gan import Generator, fade_images
 from ops.training.loop import Schedule, run_training
 from ops.training.texture_maps import TextureMaps
@@ -83,7 +84,7 @@ def train_start(
         numbers = np.random.default_rng((schedule.seed, step)).integers(0, maps.count, schedule.batch)
         target = fade_images(maps.batch(side, numbers), share)
         found = generator(coded.codes[torch.from_numpy(numbers)], side, share)
-        return drawing_loss(found, target, settings)
+        return drawing_loss(found, target, settings, lambda images: maps.as_seen(images, numbers))
 
     run_training(coded, step_loss, schedule, checkpoint, report, resume=resume)
     return coded.codes
@@ -102,16 +103,23 @@ def start_level(sides: tuple[int, ...], progress: float, settings: StartSettings
 
 
 def drawing_loss(
-    found: Float[Tensor, "image 3 side side"], target: Float[Tensor, "image 3 side side"], settings: StartSettings
+    found: Float[Tensor, "image 3 side side"],
+    target: Float[Tensor, "image 3 side side"],
+    settings: StartSettings,
+    as_seen: Callable[[Tensor], Tensor] = lambda images: images,
 ) -> Float[Tensor, ""]:
-    """Mean absolute difference of texels and of their neighbour differences, and of the local strength of detail."""
+    """Mean absolute difference of texels and of their neighbour differences, and of the local strength of detail.
+
+    Of maps that are guessed in part, `as_seen` takes away the detail that is: guesses are smooth, and how much detail
+    there is must not be learned from them. Where it lies is learned from all of a map, as nothing better is known.
+    """
     difference = found - target
     loss = difference.abs().mean()
     if settings.gradient_weight:
         across, down = difference.diff(dim=3).abs().mean(), difference.diff(dim=2).abs().mean()
         loss = loss + settings.gradient_weight * (across + down)
     if settings.detail_weight:
-        strength = (detail_strength(found) - detail_strength(target)).abs().mean()
+        strength = (detail_strength(as_seen(found)) - detail_strength(as_seen(target))).abs().mean()
         loss = loss + settings.detail_weight * strength
     return loss
 
@@ -135,8 +143,14 @@ def start_from_components(generator: Generator, maps: TextureMaps) -> Float[Tens
 
 
 def principal_components(maps: TextureMaps, side: int, modes: int) -> PcaTexture:
-    """Of the maps in [-1, 1], averaged to at most `side` and weighted; no more modes than the maps can fill."""
+    """Of the maps in [-1, 1], averaged to at most `side` and weighted; no more modes than the maps can fill.
+
+    Where a PCA texture comes with the maps, its first modes.
+    """
     side = min(side, maps.sides[-1])
+    if maps.components is not None:
+        mean, basis = load_pca_texture(maps.components).at_level(side)
+        return PcaTexture(mean=2 * mean - 1, basis=2 * basis[:modes], uv_layout="")
     numbers = np.arange(0, maps.count, -(-maps.count // CODE_MAPS))
     return fit_pca_texture(
         maps.batch(side, numbers),

@@ -115,7 +115,7 @@ class SketchPeople:
         textures: list[torch.Tensor] = []
         sketch: TextureSketch | None = None
         left = trusted = 0.0
-        for row in itertools.chain(_used_people(self.folder, files), (None,)):
+        for row in itertools.chain(used_people(self.folder, files), (None,)):
             if row is not None:
                 completed = learner.complete_person(seen_person(row, loaded.fitted), loaded.model)
                 textures.append(completed.texture)
@@ -274,7 +274,8 @@ def _read_sketch(folder: Storage, iteration: int, block: int) -> tuple[TextureSk
     return TextureSketch(told.people, tensors["mean"], tensors["even"], tensors["odd"]), told
 
 
-def _used_people(folder: Storage, files: Sequence[str]) -> Iterator[dict[str, Any]]:
+def used_people(folder: Storage, files: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of `SEEN_PEOPLE` that are learned from, file by file."""
     for name in files:
         with as_output_errors(folder):
             rows = read_table(folder, name)

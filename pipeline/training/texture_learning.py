@@ -206,7 +206,7 @@ class _Learning:
                 self.say(f"round {number} of {config.rounds}: fit {len(chosen)} people")
                 run = self._fit(chosen, fitted, config.steps[number > 1], folder.location("run"))
             else:
-                _check_models(open_run(run).record["models"], self.bundle)
+                check_models(open_run(run).record["models"], self.bundle)
             people = self._unwrap(run, fitted, folder)
             everybody = people if number == 1 else _with_held_out(people, everybody)
             count = _check_people(people, config.least_people)
@@ -340,8 +340,16 @@ def _shards(run: Storage) -> list[int]:
     return sorted(int(folder.rpartition("/")[2]) for folder in open_run(run).folders)
 
 
-def _check_models(used: Mapping[str, Any], bundle: ModelBundle) -> None:
-    """Coefficients of a run mean something with its own shape and texture alone."""
+def check_models(used: Mapping[str, Any], bundle: ModelBundle) -> None:
+    """Coefficients of a run mean something with its own shape and texture alone.
+
+    Args:
+        used: the models of the run, see `ModelBundle.description`.
+        bundle: those that are at hand.
+
+    Raises:
+        ConfigurationError: shape or texture are others.
+    """
     ours: dict[str, Any] = bundle.description()
     for role in ("shape", "texture"):
         mine, theirs = ({key: models[role][key] for key in ("kind", "sha256")} for models in (ours, used))

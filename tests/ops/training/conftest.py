@@ -4,9 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from ops.training.texture_maps import TextureMaps, find_maps, load_or_decode_maps
+from ops.training.texture_maps import (
+    PartlySeenMap,
+    TextureMaps,
+    find_maps,
+    load_or_decode_maps,
+    write_partly_seen,
+)
 
 COUNT, SIDE = 24, 16
 
@@ -29,3 +36,17 @@ def map_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def maps(map_folder: Path, tmp_path: Path) -> TextureMaps:
     return load_or_decode_maps(find_maps(map_folder), (4, 8, 16), tmp_path / "cache", lambda line: None)
+
+
+@pytest.fixture
+def partly_seen(tmp_path: Path) -> TextureMaps:
+    """Noise of 32 px on a colour, seen on the left alone; two in a row are of one person."""
+    rng = torch.Generator().manual_seed(0)
+    seen = torch.zeros(2, 32, 32)
+    seen[..., :16] = 1
+    maps = [
+        PartlySeenMap(torch.rand(3, 1, 1, generator=rng) + 0.2 * torch.rand(3, 32, 32, generator=rng), seen)
+        for _ in range(12)
+    ]
+    write_partly_seen(reversed(list(enumerate(maps))), 12, (16, 32), tmp_path / "partly")
+    return TextureMaps(folder=tmp_path / "partly", sides=(16, 32), count=12, skipped=0, partly_seen=True, together=2)

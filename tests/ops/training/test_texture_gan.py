@@ -9,6 +9,7 @@ import torch
 from ops.errors import ConfigurationError, DivergedTrainingError, FingerprintMismatchError
 from ops.texture.gan_texture import load_gan_texture
 from ops.texture.progressive_gan import Discriminator, GanSize, Generator
+from ops.training.adversarial.augmentation import AugmentationSettings
 from ops.training.gan_run import GanRun, finished_texture, run_gan_training
 from ops.training.gan_schedule import GanSchedule, grown
 from ops.training.peers import Peers
@@ -150,3 +151,89 @@ def test_a_finished_texture_counts_in_deviations_of_the_codes(maps: TextureMaps,
     anchored = finished_texture(GanTraining(SCHEDULE, anchor=Anchor(codes=codes)), maps, run_in(tmp_path))
     assert anchored.latent_deviation == pytest.approx(float(codes.std()), rel=0.05)
     assert finished_texture(GanTraining(SCHEDULE), maps, run_in(tmp_path)).latent_deviation == 1
+
+
+FEW_SIZE = replace(SIZE, resolution=32)
+FEW = replace(
+    SCHEDULE,
+    size=FEW_SIZE,
+    levels=grown(FEW_SIZE, images=24, minibatches={16: 8, 32: 8}, first_side=16),
+    random_share=0.5,
+    augmentation=AugmentationSettings(target=-1e9, adjust_every=2, images_to_one=80),
+)
+"""Partly seen maps, augmented ever more."""
+
+
+def few_training() -> GanTraining:
+    codes = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    return GanTraining(FEW, anchor=Anchor(codes=codes))
+
+
+def test_augmented_and_masked_it_resumes_to_the_last_bit_and_repeats(partly_seen: TextureMaps, tmp_path: Path) -> None:
+    runs = [few_training() for _ in range(3)]
+    for training in runs[:2]:
+        while not training.done:
+            report = training.step(partly_seen)
+            assert report.augmented <= 0.8
+        training.save(tmp_path / f"{runs.index(training)}.pt")
+    for _ in range(5):
+        runs[2].step(partly_seen)
+    runs[2].save(tmp_path / "part.pt")
+    resumed = few_training()
+    resumed.load(tmp_path / "part.pt")
+    assert resumed.adaptive is not None
+    assert 0.3 < resumed.adaptive.value < 0.8
+    while not resumed.done:
+        resumed.step(partly_seen)
+    resumed.save(tmp_path / "resumed.pt")
+    whole, again, continued = (torch.load(tmp_path / f"{name}.pt") for name in ("0", "1", "resumed"))
+    assert whole["augmentation"]["value"] == 0.8
+    assert same(whole, again)
+    assert same(whole, continued)
+
+
+def test_held_back_maps_are_no_training_maps(partly_seen: TextureMaps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last person of six is scored, and never stepped on."""
+    stepped: list[int] = []
+    scored: list[int] = []
+    batch = TextureMaps.batch
+
+    def noted(self: TextureMaps, side: int, numbers: np.ndarray) -> torch.Tensor:
+        (stepped if len(stepped) == len(scored) else scored).extend(numbers.tolist())
+        return batch(self, side, numbers)
+
+    monkeypatch.setattr(TextureMaps, "batch", noted)
+    training = few_training()
+    for _ in range(4):
+        training.step(partly_seen)
+    assert set(stepped) == set(range(10))
+    assert set(scored) == {10, 11}
+
+
+def test_half_of_the_latent_vectors_are_random_and_the_others_codes(partly_seen: TextureMaps) -> None:
+    training = few_training()
+    assert training.anchor is not None
+    numbers = np.arange(8)
+    found = training.latents(numbers, 1)
+    assert torch.equal(found[:4], training.anchor.codes[:4])
+    assert not torch.isclose(found[4:], training.anchor.codes[4:8]).any()
+    assert torch.equal(found, training.latents(numbers, 1))
+    assert float(training.anchor.between(4000, torch.Generator().manual_seed(0)).std(0)[3]) == pytest.approx(
+        float(training.anchor.codes[:, 3].square().mean().sqrt()), rel=0.05
+    )
+
+
+def test_a_generator_learns_nothing_of_detail_that_is_guessed(partly_seen: TextureMaps) -> None:
+    """Maps that differ in guessed detail alone teach the critic the same."""
+    changed = np.load(partly_seen.folder / "32.npy", mmap_mode="r+")
+    untouched = few_training(), few_training()
+    untouched[0].shown = untouched[1].shown = 48
+    untouched[0].step(partly_seen)
+    right = changed[:, :, ::2, 16::2].copy()
+    # Exchange neighbours within a cell: its mean stays.
+    changed[:, :, ::2, 16::2] = changed[:, :, 1::2, 17::2]
+    changed[:, :, 1::2, 17::2] = right
+    changed.flush()
+    untouched[1].step(partly_seen)
+    for first, second in zip(*(training.critic.parameters() for training in untouched), strict=True):
+        torch.testing.assert_close(first, second, atol=2e-5, rtol=0)

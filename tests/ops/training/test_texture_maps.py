@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ops.errors import ConfigurationError, InputError
+from ops.training.adversarial.seen_texels import as_seen
 from ops.training.texture_maps import TextureMaps, find_maps, load_or_decode_maps
 
 
@@ -82,3 +83,21 @@ def test_weights_of_texels_lie_beside_the_maps(map_folder: Path, tmp_path: Path)
     (map_folder / "texel_weight.npy").write_bytes(b"no array")
     with pytest.raises(ConfigurationError, match="array of weights"):
         maps.weight(8)
+
+
+def test_maps_that_are_seen_in_part_come_with_their_masks(partly_seen: TextureMaps) -> None:
+    numbers = np.array([3, 7])
+    batch = partly_seen.batch(32, numbers)
+    found = partly_seen.as_seen(batch, numbers)
+    seen = torch.zeros(2, 2, 32, 32)
+    seen[..., :16] = 1
+    torch.testing.assert_close(found, as_seen(batch, seen))
+    assert not torch.equal(found[..., 16:], batch[..., 16:])
+    small = torch.nn.functional.avg_pool2d(batch, 2)
+    torch.testing.assert_close(partly_seen.batch(16, numbers), small, atol=1 / 127, rtol=0)
+
+
+def test_maps_from_files_are_seen_whole(maps: TextureMaps) -> None:
+    numbers = np.array([0, 1])
+    batch = maps.batch(16, numbers)
+    assert maps.as_seen(batch, numbers) is batch
