@@ -75,10 +75,12 @@ class _Minibatch:
     numbers: Int64[np.ndarray, " image"]
     plan: LevelPlan
     share: float
+    tones: bool
+    """Whether the critic sees tones of maps that are guessed in part."""
 
     def as_seen(self, images: Float[Tensor, "image 3 side side"]) -> Float[Tensor, "image 3 side side"]:
-        """Images as the minibatch's maps are seen."""
-        return self.maps.as_seen(images, self.numbers)
+        """Images as the critic sees the minibatch's maps."""
+        return self.maps.as_seen(images, self.numbers, tones=self.tones)
 
 
 class GanTraining:
@@ -140,7 +142,7 @@ class GanTraining:
         settings = self.schedule.augmentation
         known = maps.count - (settings.held_back_maps(maps.count, maps.together) if settings else 0)
         numbers = map_order(self.schedule.seed, known, self.shown, plan.minibatch)[self.peers.rank :: self.peers.count]
-        minibatch = _Minibatch(maps, numbers, plan, share)
+        minibatch = _Minibatch(maps, numbers, plan, share, tones=self.anchor is None)
         real = self._real(minibatch)
         estimate, slope = self._critic_step(minibatch.as_seen(real), minibatch)
         generator_loss, anchor_loss = self._generator_step(real, minibatch)
@@ -310,8 +312,10 @@ class GanTraining:
         anchor_loss = torch.zeros_like(adversarial)
         if coded := self._coded(len(fake)):
             settings = replace(self.schedule.start, detail_weight=self.schedule.anchor_detail)
-            first = replace(minibatch, numbers=minibatch.numbers[:coded])
-            anchor_loss = drawing_loss(fake[:coded], real[:coded], settings, first.as_seen)
+            numbers = minibatch.numbers[:coded]
+            anchor_loss = drawing_loss(
+                fake[:coded], real[:coded], settings, lambda images: minibatch.maps.as_seen(images, numbers)
+            )
         (adversarial + self.schedule.anchor_weight * anchor_loss).backward()
         self.peers.mean_gradients(self.generator)
         self.generator_optimiser.step()

@@ -69,13 +69,13 @@ class TextureMaps:
         return torch.from_numpy(self.level(side)[numbers]).float() / 127.5 - 1
 
     def as_seen(
-        self, images: Float[Tensor, "image 3 side side"], numbers: Int64[np.ndarray, " image"]
+        self, images: Float[Tensor, "image 3 side side"], numbers: Int64[np.ndarray, " image"], *, tones: bool = True
     ) -> Float[Tensor, "image 3 side side"]:
         """Images as those maps are seen, see `ops.training.adversarial.seen_texels`; unchanged where all is seen."""
         if not self.partly_seen:
             return images
         stored = np.load(self.folder / f"{SEEN}{images.shape[-1]}.npy", mmap_mode="r")
-        return as_seen(images, torch.from_numpy(stored[numbers]).to(images) / 255)
+        return as_seen(images, torch.from_numpy(stored[numbers]).to(images) / 255, tones=tones)
 
     def weight(self, side: int) -> Float[Tensor, "side side"]:
         """How much every texel counts, at any side.

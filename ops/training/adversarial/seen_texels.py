@@ -11,6 +11,9 @@ A generated texture takes the masks of the real maps of its minibatch, which it 
 one distribution, so do their measurements; and where the masks of enough people show every place, only then. Tones are
 compared everywhere: a completion tells them well enough, and a place that nobody shows, such as the scalp, would be
 left to chance without them. Detail is compared where it is seen alone.
+
+After a supervised start the critic sees m (x - L(x)) alone. Codes give tones then, and the few people of a minibatch
+differ so much in tone from the textures of random latent vectors that their detail is lost in it.
 """
 
 import torch
@@ -25,13 +28,14 @@ GUESSED_SIDE = 16
 
 
 def as_seen(
-    images: Float[Tensor, "image 3 side side"], seen: Float[Tensor, "image 2 side side"]
+    images: Float[Tensor, "image 3 side side"], seen: Float[Tensor, "image 2 side side"], *, tones: bool = True
 ) -> Float[Tensor, "image 3 side side"]:
     """Images without the detail that is not seen; linear in them.
 
     Args:
         images: RGB, of any range.
         seen: share of luma and of chroma that is seen, in [0, 1].
+        tones: whether what is coarser than the cells stays; images of no more texels than cells stay as they are.
     """
     side = images.shape[-1]
     if side <= GUESSED_SIDE:
@@ -39,4 +43,5 @@ def as_seen(
     cells = functional.avg_pool2d(images, side // GUESSED_SIDE)
     coarse = functional.interpolate(cells, size=(side, side), mode="bilinear", align_corners=False)
     share = torch.cat((seen, seen[:, 1:]), 1)
-    return coarse + rgb_from_luma_chroma(share * luma_chroma_from_rgb(images - coarse))
+    detail = rgb_from_luma_chroma(share * luma_chroma_from_rgb(images - coarse))
+    return coarse + detail if tones else detail

@@ -53,6 +53,14 @@ def test_what_is_seen_stays_and_a_grey_photo_tells_no_colour(rng: torch.Generato
     assert float(grey[:, 1:].diff(dim=-1).abs().mean()) < 0.3 * float(whole[:, 1:].diff(dim=-1).abs().mean())
 
 
+def test_without_tones_detail_is_left(rng: torch.Generator) -> None:
+    images, seen = torch.rand(2, 3, SIDE, SIDE, generator=rng), torch.rand(2, 2, SIDE, SIDE, generator=rng)
+    found = as_seen(images, seen, tones=False)
+    assert float(as_seen(images.new_full(images.shape, 0.7), seen, tones=False).abs().max()) < 1e-6
+    coarse = as_seen(images, torch.zeros_like(seen))
+    torch.testing.assert_close(found + coarse, as_seen(images, seen))
+
+
 def test_images_without_detail_are_compared_whole(rng: torch.Generator) -> None:
     images = torch.rand(2, 3, GUESSED_SIDE, GUESSED_SIDE, generator=rng)
     assert as_seen(images, torch.zeros(2, 2, GUESSED_SIDE, GUESSED_SIDE)) is images
