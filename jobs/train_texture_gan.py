@@ -40,6 +40,8 @@ from ops.errors import ConfigurationError
 if TYPE_CHECKING:
     from ops.training.texture_maps import TextureMaps
 
+CRITIC_FIRST = 150
+"""Steps, see `GanSchedule.critic_first`."""
 RANDOM_SHARE = 0.5
 """Of a minibatch, with few maps: see `GanSchedule.random_share`."""
 
@@ -120,6 +122,7 @@ def _train(options: Namespace) -> None:
         seed=options.seed,
         augmentation=augmentation_for(schedule.total_images) if augmented else None,
         random_share=RANDOM_SHARE if learned else 0.0,
+        critic_first=CRITIC_FIRST if learned and options.start_steps else 0,
     )
     maps, layout = (_learned if learned else _maps)(options, schedule.size.generator_sides)
     training = TextureTraining(

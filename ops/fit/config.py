@@ -71,8 +71,9 @@ class FitConfig:
     """What stage two starts from: stage one's fit of the landmarks, or the regressor's answer."""
     appearance_start: Literal["prior", "pixels"] = "prior"
     """Texture and light that stage two starts from after stage one: the prior's mean, or what the photos' pixels tell
-    of them on stage one's shape (a linear texture model has them at once, see `ops.texture.appearance`). A regressor
-    answers them; pixels tell them where it was trained with another texture model."""
+    of them on stage one's shape (a linear texture model has them at once, see `ops.texture.appearance`, and a
+    generator with a linear image those of its linear part). A regressor answers them; pixels tell them where it was
+    trained with another texture model."""
     identity_prior: Literal["population", "regressor"] = "population"
     """What stage one takes for likely before it looks at points: the mean face, as everybody's prior says, or the
     regressor's answer with the errors it is known to make (where the models have one)."""

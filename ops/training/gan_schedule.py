@@ -66,6 +66,9 @@ class GanSchedule:
     random_share: float = 0.0
     """Share of a minibatch's textures that are drawn from random latent vectors, after a supervised start; the others
     from the maps' codes, which are few where maps are, and leave what lies between them to no critic."""
+    critic_first: int = 0
+    """Steps at the beginning in which the critic trains alone: after a supervised start the generator can draw and the
+    critic knows nothing, so that what it says at first would be noise."""
     augmentation: AugmentationSettings | None = None
     """Of what the critic sees; None: none."""
 
@@ -79,6 +82,8 @@ class GanSchedule:
             raise ConfigurationError("expected at least one image in every level and minibatch")
         if not 0 <= self.random_share < 1:
             raise ConfigurationError(f"expected a random_share in [0, 1), got {self.random_share}")
+        if self.critic_first < 0:
+            raise ConfigurationError(f"expected critic_first of at least 0 steps, got {self.critic_first}")
         if min(self.penalty_every, self.checkpoint_every, self.report_every, self.sample_every) < 1:
             raise ConfigurationError("expected intervals of at least one step")
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from ops.errors import ConfigurationError, DivergedTrainingError, FingerprintMismatchError
 from ops.texture.progressive_gan import Discriminator, Generator, average_into, fade_images, pixel_norm
 from ops.training.adversarial.augmentation import AdaptiveProbability, augment
+from ops.training.adversarial.seen_texels import DETAIL_SCALE, GUESSED_SIDE
 from ops.training.gan_schedule import GanSchedule, LevelPlan, Position
 from ops.training.peers import Peers
 from ops.training.texture_maps import TextureMaps
@@ -34,7 +35,7 @@ CHOICE_STREAM = 8
 
 
 class StepReport(NamedTuple):
-    """Losses of one step, of this worker."""
+    """Losses of one step, of this worker; those of the generator are 0 while the critic trains alone."""
 
     critic_estimate: Float[Tensor, ""]
     """Mean score of real minus of generated images: the Wasserstein distance the critic sees."""
@@ -81,6 +82,12 @@ class _Minibatch:
     def as_seen(self, images: Float[Tensor, "image 3 side side"]) -> Float[Tensor, "image 3 side side"]:
         """Images as the critic sees the minibatch's maps."""
         return self.maps.as_seen(images, self.numbers, tones=self.tones)
+
+    @property
+    def scale(self) -> float:
+        """How much larger a difference of images is to the critic than it is."""
+        detail_alone = self.maps.partly_seen and not self.tones and self.plan.side > GUESSED_SIDE
+        return DETAIL_SCALE if detail_alone else 1.0
 
 
 class GanTraining:
@@ -145,8 +152,10 @@ class GanTraining:
         minibatch = _Minibatch(maps, numbers, plan, share, tones=self.anchor is None)
         real = self._real(minibatch)
         estimate, slope = self._critic_step(minibatch.as_seen(real), minibatch)
-        generator_loss, anchor_loss = self._generator_step(real, minibatch)
-        average_into(self.average, self.generator, self.schedule.average_decay)
+        generator_loss = anchor_loss = torch.zeros_like(estimate)
+        if self.step_number >= self.schedule.critic_first:
+            generator_loss, anchor_loss = self._generator_step(real, minibatch)
+            average_into(self.average, self.generator, self.schedule.average_decay)
         for value in (estimate, generator_loss, anchor_loss):
             self.sound &= torch.isfinite(value)
         self.shown += plan.minibatch
@@ -308,7 +317,7 @@ class GanTraining:
         fake = fake.float()
         shown = self._augmented(minibatch.as_seen(fake), GENERATED_STREAM)
         with self._autocast():
-            adversarial = -self.critic(shown, share).float().mean()
+            adversarial = -self.critic(shown, share).float().mean() / minibatch.scale
         anchor_loss = torch.zeros_like(adversarial)
         if coded := self._coded(len(fake)):
             settings = replace(self.schedule.start, detail_weight=self.schedule.anchor_detail)

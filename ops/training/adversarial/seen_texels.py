@@ -12,8 +12,8 @@ one distribution, so do their measurements; and where the masks of enough people
 compared everywhere: a completion tells them well enough, and a place that nobody shows, such as the scalp, would be
 left to chance without them. Detail is compared where it is seen alone.
 
-After a supervised start the critic sees m (x - L(x)) alone. Codes give tones then, and the few people of a minibatch
-differ so much in tone from the textures of random latent vectors that their detail is lost in it.
+After a supervised start the critic sees `DETAIL_SCALE` m (x - L(x)) alone. Codes give tones then, and the few people
+of a minibatch differ so much in tone from the textures of random latent vectors that their detail is lost in it.
 """
 
 import torch
@@ -25,6 +25,8 @@ from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
 
 GUESSED_SIDE = 16
 """Cells along an edge; what their means say is believed of guessed texels, too."""
+DETAIL_SCALE = 8.0
+"""Of detail that is seen without tones: brings it to about the deviation of the images that networks are made for."""
 
 
 def as_seen(
@@ -35,7 +37,8 @@ def as_seen(
     Args:
         images: RGB, of any range.
         seen: share of luma and of chroma that is seen, in [0, 1].
-        tones: whether what is coarser than the cells stays; images of no more texels than cells stay as they are.
+        tones: whether what is coarser than the cells stays; without it detail is enlarged by `DETAIL_SCALE`. Images of
+            no more texels than cells stay as they are.
     """
     side = images.shape[-1]
     if side <= GUESSED_SIDE:
@@ -44,4 +47,4 @@ def as_seen(
     coarse = functional.interpolate(cells, size=(side, side), mode="bilinear", align_corners=False)
     share = torch.cat((seen, seen[:, 1:]), 1)
     detail = rgb_from_luma_chroma(share * luma_chroma_from_rgb(images - coarse))
-    return coarse + detail if tones else detail
+    return coarse + detail if tones else DETAIL_SCALE * detail

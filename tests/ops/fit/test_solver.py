@@ -9,6 +9,9 @@ from evaluation.shape_error import neutral_face_error_mm
 from ops.fit import FitConfig, FitInput, FitModels, FitResult, fit_faces, losses, preset, render_fit
 from ops.fit.parameters import FitParameters
 from ops.fit.stage_one import fit_stage_one, with_stage_one
+from ops.texture.gan_texture import GanTexture, freeze
+from ops.texture.pca import PcaTexture
+from ops.texture.progressive_gan import GanSize, Generator
 
 Photographs = Callable[..., Any]
 
@@ -69,6 +72,26 @@ def test_pixels_tell_texture_and_light_before_the_first_step(models: FitModels, 
     alone = fit_faces(models, rows(known.inputs, [2, 3]), seeing)
     assert torch.equal(alone.texture[0], after.texture[1])
     assert torch.equal(alone.light, after.light[2:])
+
+
+def test_pixels_tell_a_generator_with_a_linear_image(models: FitModels, photographs: Photographs) -> None:
+    """Its linear image draws the modes of the PCA the face was drawn with, its levels nothing."""
+    known, pca = photographs(1, 1, seed=5), models.texture
+    assert isinstance(pca, PcaTexture)
+    mean, basis = pca.at_level(64)
+    size = GanSize(resolution=64, latent_size=pca.latent_size, channel_base=64, channel_limit=8, linear_side=64)
+    generator = Generator(size)
+    assert generator.linear is not None
+    generator.linear.assign(2 * mean - 1, 2 * basis / 0.5)
+    texture = GanTexture(
+        generator=freeze(generator), uv_layout=pca.uv_layout, training="none", licence="CC0", latent_deviation=0.5
+    )
+    drawn = replace(models, texture=texture)
+    blind = replace(preset("default"), steps=0, appearance_start="prior")
+    before, after = (
+        fit_faces(drawn, known.inputs, replace(blind, appearance_start=way)) for way in ("prior", "pixels")
+    )
+    assert (after.losses.pixel < 0.6 * before.losses.pixel).all()
 
 
 def test_an_answer_takes_its_shape_from_trusted_landmarks(models: FitModels, photographs: Photographs) -> None:

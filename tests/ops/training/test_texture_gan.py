@@ -237,3 +237,21 @@ def test_a_generator_learns_nothing_of_detail_that_is_guessed(partly_seen: Textu
     untouched[1].step(partly_seen)
     for first, second in zip(*(training.critic.parameters() for training in untouched), strict=True):
         torch.testing.assert_close(first, second, atol=2e-5, rtol=0)
+
+
+def test_the_critic_may_begin_alone(partly_seen: TextureMaps) -> None:
+    codes = torch.randn(12, 8, generator=torch.Generator().manual_seed(0))
+    training = GanTraining(replace(FEW, critic_first=1), anchor=Anchor(codes=codes))
+    networks = training.generator, training.critic
+    before = [[value.clone() for value in network.parameters()] for network in networks]
+
+    def changed() -> list[bool]:
+        return [
+            any(not torch.equal(*pair) for pair in zip(old, network.parameters(), strict=True))
+            for old, network in zip(before, networks, strict=True)
+        ]
+
+    training.step(partly_seen)
+    assert changed() == [False, True]
+    training.step(partly_seen)
+    assert changed() == [True, True]

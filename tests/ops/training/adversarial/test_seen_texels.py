@@ -2,7 +2,7 @@ import torch
 
 from ops.texture.colour import luma_chroma_from_rgb
 from ops.texture.progressive_gan import Discriminator, GanSize
-from ops.training.adversarial.seen_texels import GUESSED_SIDE, as_seen
+from ops.training.adversarial.seen_texels import DETAIL_SCALE, GUESSED_SIDE, as_seen
 
 SIDE, CELL = 32, 32 // GUESSED_SIDE
 
@@ -58,7 +58,7 @@ def test_without_tones_detail_is_left(rng: torch.Generator) -> None:
     found = as_seen(images, seen, tones=False)
     assert float(as_seen(images.new_full(images.shape, 0.7), seen, tones=False).abs().max()) < 1e-6
     coarse = as_seen(images, torch.zeros_like(seen))
-    torch.testing.assert_close(found + coarse, as_seen(images, seen))
+    torch.testing.assert_close(found / DETAIL_SCALE + coarse, as_seen(images, seen))
 
 
 def test_images_without_detail_are_compared_whole(rng: torch.Generator) -> None:
