@@ -21,6 +21,7 @@ maps ([side, side], > 0) says how much every texel counts for them.
 --learned trains on the people a texture model was learned from, each with its mirror image: what photos show of them,
 completed by the learned model. The critic sees no detail where they are guessed; codes, and the linear image that a
 supervised start begins with, are those of the learned model; half of a minibatch is drawn from random latent vectors.
+After a supervised start the critic has 150 steps alone, and sees detail alone, as codes tell tones.
 Few people would be learned by heart, so that what the critic sees is augmented with a probability that follows how far
 it tells them from a tenth of the people, who are held back (--augment; Karras et al. 2020). A generator learned from
 photos of people is personal data as they are.
