@@ -31,7 +31,7 @@ from ops.render.render import Topology, render
 from ops.texture.atlas import Atlas
 from ops.texture.photo_texture import PhotoResidual
 
-FINE = (1.2, 1.8, 0.0, 0.0, 0.0)
+FINE = (1.2, 1.9, 0.0, 0.0, 0.0)
 """Shares of the bands that are kept on plain skin whatever recognition says, which does not see pores and wrinkles;
 above 1, as sampling a photo to texels and these to pixels blurs both times."""
 LOOKED_AT = (0.0, 0.0, 1.0, 1.0, 1.0)
@@ -45,7 +45,7 @@ OF_ONE = 0.3
 little of it again. Several photos have to agree on the shares."""
 GRID = 32
 """Places along an edge of the texture with shares of their own."""
-STEPS = 12
+STEPS = 20
 STEP = 0.1
 """Steps of the ascent (Adam), and how far a share moves in one."""
 
