@@ -95,7 +95,8 @@ def placing(model_dir: Path, progress: Progress) -> Generator[Placement]:
 def _locked(folder: Path, progress: Progress) -> int:
     """An open file that this process alone holds locked until it is closed."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # exist_ok would look again, when another process may have tidied up
+            folder.mkdir(parents=True)
         path = folder / _LOCK
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

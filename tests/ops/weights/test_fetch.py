@@ -1,5 +1,6 @@
 """Fetches from a web server on this machine."""
 
+import errno
 import hashlib
 import io
 import os
@@ -7,6 +8,7 @@ import tarfile
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,6 +219,23 @@ def test_fetches_side_by_side_do_the_work_once(web: WebServer, tmp_path: Path) -
     for thread in threads:
         thread.join()
     assert web.asked == ["/some.onnx"]
+    assert names_in(tmp_path) == ["net.onnx"]
+
+
+def test_another_process_may_tidy_up_while_one_begins(
+    web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = os.mkdir, list[str]()
+
+    def tidied_up_in_between(path: Any, *rest: Any, **options: Any) -> None:
+        made.append(str(path))
+        if len(made) == 1:
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        make(path, *rest, **options)
+
+    monkeypatch.setattr(os, "mkdir", tidied_up_in_between)
+    assert fetch([plain(web)], tmp_path) == [tmp_path / "net.onnx"]
+    assert made[0] == made[1]
     assert names_in(tmp_path) == ["net.onnx"]
 
 
