@@ -9,7 +9,7 @@ from jaxtyping import Float32, UInt8
 
 from ops.errors import ConfigurationError
 from ops.face.signal import FaceSignal, Lack, face_signal, without_signal
-from ops.files.photo import Photo
+from ops.files.photo import MAX_SIDE_PX, Photo
 from ops.networks.detector import Detections, FaceDetector
 from ops.networks.landmarks import LandmarkNetwork
 from ops.networks.recognition import RecognitionNetwork
@@ -27,6 +27,8 @@ Effort = Literal["full", "quick"]
 """What is spent on finding a face. full: the detector at two sizes, every face in four turns, eight views of PFLD.
 quick: one size for portraits, turns only where the score leaves doubt, four views. Of SCRFD and PFLD; other networks
 know one way. Measured in docs/experiments/inputs.md."""
+QUICK_SIDE_PX = 1024
+"""To which photos are decoded for a quick search; the whole ones are searched where these show no usable face."""
 Reason = Literal["no_face", "low_score", "too_small", "bad_landmarks", "too_dark", "too_blurred"]
 
 
@@ -56,6 +58,11 @@ class DetectionConfig:
             raise ConfigurationError(
                 f"expected min_score in [0, 1] and min_face_px > 0, got {self.min_score} and {self.min_face_px}"
             )
+
+    @property
+    def side_px(self) -> int:
+        """Longer side, pixels, of the photos that are searched, at most."""
+        return QUICK_SIDE_PX if self.effort == "quick" else MAX_SIDE_PX
 
     @property
     def least_signal(self) -> FaceSignal:

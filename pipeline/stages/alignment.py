@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from ops.files.photo import MAX_PIXELS, Photo, decode_photo, encode_png
+from ops.files.photo import MAX_PIXELS, MAX_SIDE_PX, Photo, decode_photo, encode_png
 from ops.networks.landmarks import LandmarkNetwork
 from ops.reconstruction.alignment import align_face, is_too_coarse, miniature
 from ops.reconstruction.second_look import settle_face
@@ -14,6 +14,9 @@ from ops.weights.models import ModelRef
 from pipeline.stages.gate import QualityGate
 from pipeline.stages.stage import naming
 from pipeline.tables.schema import ALIGNED, DETECTED, Frame, frames_from_table, table_from_frames
+
+QUICK_SIDE_PX = 2048
+"""To which photos are decoded for crops the quicker way; the whole ones where that is too coarse for a crop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,8 @@ class AlignFaces:
     landmarks: ModelRef | None = None
     """Looks at the crops again, see `ops.reconstruction.second_look`; None: they are not looked at."""
     quick: bool = False
-    """Whether that network looks the quicker way, as the one that found the landmarks did."""
+    """Whether that network looks the quicker way, as the one that found the landmarks did, and photos are decoded no
+    larger than crops need."""
     gate: QualityGate = field(default_factory=QualityGate)
     texture_side_px: int | None = None
     """Side of a second crop, for a texture from photos; None where the first will do."""
@@ -55,7 +59,7 @@ class AlignFaces:
     def _align(self, row: Frame, network: LandmarkNetwork | None) -> Frame:
         if row.image is None:
             return row
-        photo = decode_photo(row.image)
+        photo = decode_photo(row.image, QUICK_SIDE_PX if self.quick else MAX_SIDE_PX)
         if not row.ok:
             return replace(row, image=None, crop_png=encode_png(miniature(photo.image_rgb, self.side_px)))
         assert row.width_px is not None

@@ -116,7 +116,7 @@ class DetectFaces:
         assert row.image is not None
         image = row.image
         whole = partial(decode_photo, image, max_side_px=MAX_PIXELS)
-        found = search_faces(loaded, decode_photo(image), self.config, whole)
+        found = search_faces(loaded, decode_photo(image, self.config.side_px), self.config, whole)
         if isinstance(found, Rejection):
             reason = Reason(found.reason)
             return replace(row, status=Status.REJECTED, reason=reason, message=found.message), ()

@@ -45,8 +45,9 @@ def frame(data: bytes | None, width: int, scale: float, **changes: object) -> Fr
     return Frame(**(fields | changes))  # type: ignore[arg-type]
 
 
-def align(row: Frame) -> Frame:
-    (result,) = frames_from_table(run_stage(AlignFaces(side_px=SIDE), None, table_from_frames([row], DETECTED)))
+def align(row: Frame, *, quick: bool = False) -> Frame:
+    stage = AlignFaces(side_px=SIDE, quick=quick)
+    (result,) = frames_from_table(run_stage(stage, None, table_from_frames([row], DETECTED)))
     return result
 
 
@@ -70,11 +71,12 @@ def test_pixels_outside_the_image_are_transparent() -> None:
     assert (alpha[:, -1] == 255).all()
 
 
-def test_the_matrix_is_for_the_full_resolution_though_a_reduced_image_is_decoded() -> None:
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_matrix_is_for_the_full_resolution_though_a_reduced_image_is_decoded(quick: bool) -> None:
     scale = 30
     stream = io.BytesIO()
     Image.fromarray(picture(scale)).save(stream, "JPEG", quality=90)
-    result = align(frame(stream.getvalue(), 200 * scale, scale))
+    result = align(frame(stream.getvalue(), 200 * scale, scale), quick=quick)
     expected = crop_from_image(landmarks(scale), SIDE).reshape(-1)
     assert result.crop_from_image == pytest.approx(expected.tolist())
     small = align(frame(encode_png(picture()), 200, 1))

@@ -83,6 +83,26 @@ def test_coordinates_are_those_of_the_upright_photo_at_full_resolution(
 
 
 @pytest.mark.models
+def test_a_quick_search_looks_at_a_reduced_photo_and_at_all_of_it_where_that_shows_nothing(
+    tmp_path: Path, photo_dir: Path, detect: Detect
+) -> None:
+    with Image.open(photo_dir / "presidents" / "obama.jpg") as photo:
+        whole = photo.convert("RGB")
+    whole.resize((910 * 4, 1137 * 4)).save(tmp_path / "large.jpg")
+    far = Image.new("RGB", (4000, 4000), (90, 120, 90))
+    far.paste(whole.resize((273, 341)), (1800, 1800))
+    far.save(tmp_path / "far.jpg", quality=95)
+    full, quick = (
+        {Path(row.uri).stem: row for row in detect(tmp_path, DetectionConfig(effort=effort)).values()}
+        for effort in ("full", "quick")
+    )
+    assert {name: row.status for name, row in quick.items()} == {"large": "ok", "far": "ok"}
+    for name, size in (("large", 4 * 250), ("far", 75)):
+        apart = np.array(quick[name].landmarks_px) - np.array(full[name].landmarks_px)
+        assert np.abs(apart).mean() < 0.02 * size
+
+
+@pytest.mark.models
 def test_among_two_faces_the_person_is_recognised(tmp_path: Path, photo_dir: Path, detect: Detect) -> None:
     folder = photo_dir / "presidents"
     rows = [("biden.jpg", "biden"), ("two_people.jpg", "biden"), ("obama.jpg", "obama"), ("two_people.jpg", "obama")]
