@@ -197,7 +197,7 @@ def reconstruct_photos(
     if len(names) != len(photos):
         raise ConfigurationError(f"expected a person per photo, got {len(photos)} photos and {len(names)} people")
     detection = detection or DetectionConfig()
-    networks = _networks(bundle, detection.effort == "quick")
+    networks = _networks(bundle, detection.quick)
     models, config = load_fit_models(bundle, device), config or default_preset()
     found = find_people(networks, photos, names, bundle, detection)
     atlas = load_atlas(bundle, device, texture_px) if texture == "photo" else None

@@ -60,9 +60,14 @@ class DetectionConfig:
             )
 
     @property
+    def quick(self) -> bool:
+        """Whether faces are found the quicker way."""
+        return self.effort == "quick"
+
+    @property
     def side_px(self) -> int:
         """Longer side, pixels, of the photos that are searched, at most."""
-        return QUICK_SIDE_PX if self.effort == "quick" else MAX_SIDE_PX
+        return QUICK_SIDE_PX if self.quick else MAX_SIDE_PX
 
     @property
     def least_signal(self) -> FaceSignal:

@@ -42,7 +42,7 @@ def prepare_stages(config: ReconstructConfig, bundle: ModelBundle) -> Stage:
                 side_px=config.fit.render_px,
                 texture_side_px=config.texture_crop_px,
                 landmarks=bundle.landmarks if bundle.quality and bundle.quality.landmark_shift else None,
-                quick=config.search.effort == "quick",
+                quick=config.search.quick,
                 gate=QualityGate(ranges=bundle.quality, policy=config.quality),
             ),
         )

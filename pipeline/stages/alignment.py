@@ -15,7 +15,7 @@ from pipeline.stages.gate import QualityGate
 from pipeline.stages.stage import naming
 from pipeline.tables.schema import ALIGNED, DETECTED, Frame, frames_from_table, table_from_frames
 
-QUICK_SIDE_PX = 2048
+QUICK_CROPPED_PX = 2048
 """To which photos are decoded for crops the quicker way; the whole ones where that is too coarse for a crop."""
 
 
@@ -59,7 +59,7 @@ class AlignFaces:
     def _align(self, row: Frame, network: LandmarkNetwork | None) -> Frame:
         if row.image is None:
             return row
-        photo = decode_photo(row.image, QUICK_SIDE_PX if self.quick else MAX_SIDE_PX)
+        photo = decode_photo(row.image, QUICK_CROPPED_PX if self.quick else MAX_SIDE_PX)
         if not row.ok:
             return replace(row, image=None, crop_png=encode_png(miniature(photo.image_rgb, self.side_px)))
         assert row.width_px is not None

@@ -59,7 +59,7 @@ class DetectFaces:
 
     def load(self) -> DetectionNetworks:
         """The three networks, on the CPU."""
-        quick = self.config.effort == "quick"
+        quick = self.config.quick
         return DetectionNetworks(
             load_detector(self.detector, quick=quick),
             load_landmarks(self.landmarks, quick=quick),

@@ -47,6 +47,13 @@ def detect(bundle: ModelBundle, networks: DetectionNetworks) -> Detect:
     return run
 
 
+@pytest.fixture
+def portrait(photo_dir: Path) -> Image.Image:
+    """Of 910 x 1137 pixels."""
+    with Image.open(photo_dir / "presidents" / "obama.jpg") as photo:
+        return photo.convert("RGB")
+
+
 def box(row: Frame) -> np.ndarray:
     assert row.box_xyxy_px is not None
     return np.array(row.box_xyxy_px)
@@ -68,14 +75,12 @@ def test_a_portrait_has_its_box_and_landmarks_in_pixels_of_the_photo(photo_dir: 
 
 @pytest.mark.models
 def test_coordinates_are_those_of_the_upright_photo_at_full_resolution(
-    tmp_path: Path, photo_dir: Path, detect: Detect
+    tmp_path: Path, photo_dir: Path, portrait: Image.Image, detect: Detect
 ) -> None:
-    with Image.open(photo_dir / "presidents" / "obama.jpg") as photo:
-        whole = photo.convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6
-    whole.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
-    whole.resize((910 * 6, 1137 * 6)).save(tmp_path / "large.jpg")
+    portrait.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    portrait.resize((910 * 6, 1137 * 6)).save(tmp_path / "large.jpg")
     shutil.copy(photo_dir / "presidents" / "obama.jpg", tmp_path / "plain.jpg")
     found = {Path(row.uri).stem: box(row) for row in detect(tmp_path).values()}
     np.testing.assert_allclose(found["turned"], found["plain"], atol=6)
@@ -84,13 +89,11 @@ def test_coordinates_are_those_of_the_upright_photo_at_full_resolution(
 
 @pytest.mark.models
 def test_a_quick_search_looks_at_a_reduced_photo_and_at_all_of_it_where_that_shows_nothing(
-    tmp_path: Path, photo_dir: Path, detect: Detect
+    tmp_path: Path, portrait: Image.Image, detect: Detect
 ) -> None:
-    with Image.open(photo_dir / "presidents" / "obama.jpg") as photo:
-        whole = photo.convert("RGB")
-    whole.resize((910 * 4, 1137 * 4)).save(tmp_path / "large.jpg")
+    portrait.resize((910 * 4, 1137 * 4)).save(tmp_path / "large.jpg")
     far = Image.new("RGB", (4000, 4000), (90, 120, 90))
-    far.paste(whole.resize((273, 341)), (1800, 1800))
+    far.paste(portrait.resize((273, 341)), (1800, 1800))
     far.save(tmp_path / "far.jpg", quality=95)
     full, quick = (
         {Path(row.uri).stem: row for row in detect(tmp_path, DetectionConfig(effort=effort)).values()}
