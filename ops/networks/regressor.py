@@ -1,15 +1,16 @@
 """The FastGANFit regressor (Gecer et al. 2021): an aligned face to all parameters of its reconstruction at once.
 
 Three branches. A frozen recognition network gives the embedding and the activations of its residual stages; a trainable
-convolutional network sees the same picture and, wherever its resolution equals that of a stage, the stage's activations
-beside its own; 68 landmarks come from a landmark network. Three heads, each one linear map:
-texture and light from embedding and features; identity and expression from these and the landmarks; the camera from the
-landmarks. With the heads' weights at zero, as they start, the answer is the mean of the prior.
+convolutional network sees the same picture and, at the resolution nearest to a stage's, the stage's activations beside
+its own; 68 landmarks come from a landmark network. Three heads, each one linear map: texture and light from embedding
+and features; identity and expression from these and the landmarks; the camera from the landmarks. With the heads'
+weights at zero, as they start, the answer is the mean of the prior.
 
 Landmarks may be wrong, and a linear map cannot tell. The heads that see them see them twice: as they are, and scaled by
 how far they are to be trusted, which follows from how much of them no face explains.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -18,7 +19,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ops.errors import ConfigurationError
 from ops.networks.embedded_blocks import ConvUnit
 from ops.networks.recognition import CROP_PX, Recognition
 
@@ -52,14 +52,6 @@ class RegressorLayout:
     features: int = 256
     """Length of the convolutional branch's answer."""
 
-    def __post_init__(self) -> None:
-        wrong = [side for _, side in self.taps if side not in self.sides]
-        if wrong:
-            raise ConfigurationError(
-                f"expected recognition activations of {', '.join(map(str, self.sides))} px, "
-                f"found {', '.join(map(str, wrong))}"
-            )
-
     @property
     def sides(self) -> tuple[int, ...]:
         """Resolutions of the convolutional branch."""
@@ -67,6 +59,10 @@ class RegressorLayout:
         for _ in self.channels:
             sides.append((sides[-1] + 1) // 2)
         return tuple(sides[1:])
+
+    def nearest(self, side: int) -> int:
+        """The resolution of the branch at which activations of some side are taken in."""
+        return min(self.sides, key=lambda own: abs(math.log(own / side)))
 
 
 class Regression(NamedTuple):
@@ -106,6 +102,14 @@ class _Level(nn.Module):
         return self.join(torch.cat((x, self.scale(torch.cat(list(taps), 1))), 1))
 
 
+def _resampled(
+    activations: Float[Tensor, "image channel height width"], side: int
+) -> Float[Tensor, "image channel side side"]:
+    if activations.shape[-1] == side:
+        return activations
+    return nn.functional.interpolate(activations, size=(side, side), mode="bilinear", align_corners=False)
+
+
 class Regressor(nn.Module):
     """The trainable branch and the heads; what it is given of the recognition network carries no gradient."""
 
@@ -117,7 +121,7 @@ class Regressor(nn.Module):
         sides, before = layout.sides, 3
         levels: list[nn.Module] = []
         for side, channels in zip(sides, layout.channels, strict=True):
-            tapped = sum(count for count, tap_side in layout.taps if tap_side == side)
+            tapped = sum(count for count, tap_side in layout.taps if layout.nearest(tap_side) == side)
             levels.append(_Level(before, channels, tapped))
             before = channels
         self.levels = nn.ModuleList(levels)
@@ -160,8 +164,8 @@ class Regressor(nn.Module):
         layout = self.layout
         x = 2 * crops - 1
         for side, level in zip(layout.sides, self.levels, strict=True):
-            taps = [value for value in recognition.features if value.shape[-1] == side]
-            x = level(x, taps)
+            taps = [value for value in recognition.features if layout.nearest(value.shape[-1]) == side]
+            x = level(x, [_resampled(value, side) for value in taps])
         seen = torch.cat((self.scaled(recognition.embedding), self.gather(x).flatten(1)), 1)
         features = self.landmark_features(landmarks)
         texture, light = self.appearance(seen).split((layout.texture, LIGHT_SIZE), 1)

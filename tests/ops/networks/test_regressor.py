@@ -39,6 +39,9 @@ ARCFACE = RegressorLayout(
     features=6,
 )
 
+DLIB = dataclasses.replace(EMBEDDED, taps=((2, 35), (3, 17), (2, 8), (3, 4)))
+"""Activations between the branch's own resolutions."""
+
 
 def make(layout: RegressorLayout, rng: torch.Generator) -> Regressor:
     torch.manual_seed(0)
@@ -53,7 +56,7 @@ def looks(layout: RegressorLayout, count: int, rng: torch.Generator) -> tuple[to
     return crops, Recognition(embedding, features), torch.rand(count, 68, 2, generator=rng)
 
 
-@pytest.mark.parametrize("layout", [EMBEDDED, ARCFACE])
+@pytest.mark.parametrize("layout", [EMBEDDED, ARCFACE, DLIB])
 def test_the_first_answer_is_the_mean_of_the_prior(layout: RegressorLayout, rng: torch.Generator) -> None:
     answer = make(layout, rng)(*looks(layout, 3, rng))
     assert answer.identity.shape == (3, layout.identity)
@@ -65,11 +68,12 @@ def test_the_first_answer_is_the_mean_of_the_prior(layout: RegressorLayout, rng:
     torch.testing.assert_close(answer.light, (torch.arange(9.0) / 9).expand(3, 9))
 
 
-def test_every_head_sees_what_it_should_and_nothing_else(rng: torch.Generator) -> None:
-    network = make(EMBEDDED, rng).eval()
+@pytest.mark.parametrize("layout", [EMBEDDED, DLIB])
+def test_every_head_sees_what_it_should_and_nothing_else(layout: RegressorLayout, rng: torch.Generator) -> None:
+    network = make(layout, rng).eval()
     for head in (network.appearance, network.shape, network.camera):
         torch.nn.init.normal_(head.weight)
-    crops, recognition, landmarks = looks(EMBEDDED, 1, rng)
+    crops, recognition, landmarks = looks(layout, 1, rng)
     moved = (crops.flip(-1), recognition, landmarks), (crops, recognition, landmarks + 0.01)
     other = Recognition(recognition.embedding, tuple(value + 1 for value in recognition.features))
     before = network(crops, recognition, landmarks)
@@ -134,9 +138,8 @@ def test_several_answers_are_worth_more_than_their_mean(rng: torch.Generator) ->
         torch.testing.assert_close(1 / precision, left, atol=0.02, rtol=0)
 
 
-def test_activations_of_a_resolution_the_branch_lacks_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"56, 28, 14, 7, 4 px, found 30"):
-        dataclasses.replace(EMBEDDED, taps=((2, 30),))
+def test_activations_are_taken_in_where_the_branch_is_about_as_fine() -> None:
+    assert [DLIB.nearest(side) for side in (56, 35, 17, 8, 4, 2)] == [56, 28, 14, 7, 4, 4]
 
 
 @pytest.fixture
