@@ -34,6 +34,9 @@ from ops.texture.photo_texture import PhotoResidual
 FINE = (1.2, 1.9, 0.0, 0.0, 0.0)
 """Shares of the bands that are kept on plain skin whatever recognition says, which does not see pores and wrinkles;
 above 1, as sampling a photo to texels and these to pixels blurs both times."""
+SKIN_PIXEL = (1.5 / 256, 2.3 / 256)
+"""What a pixel of a photo covers, crop sides: up to the first it shows what `FINE` keeps, from the second on what looks
+like that is compression."""
 LOOKED_AT = (0.0, 0.0, 1.0, 1.0, 1.0)
 """Bands whose shares recognition decides."""
 FEATURES = (*range(17, 27), *range(31, 68))
@@ -110,7 +113,7 @@ def kept_shares(
         residual: of the photos.
         looks: the same photos.
     """
-    fine = residual.luma.new_tensor(FINE)[:, None, None] * plain_skin(models.shape, atlas)
+    fine = shows_skin(residual.pixel) * residual.luma.new_tensor(FINE)[:, None, None] * plain_skin(models.shape, atlas)
     looked_at = residual.luma.new_tensor(LOOKED_AT)[:, None, None]
     with torch.no_grad():
         parts = [parts_of(models, residual, look) for look in looks]
@@ -127,6 +130,12 @@ def kept_shares(
             with torch.no_grad():
                 asked.clamp_(0, 1)
     return fine + looked_at * asked.detach() * (OF_ONE if len(looks) == 1 else 1.0)
+
+
+def shows_skin(pixel: float) -> float:
+    """How far photos show pores and wrinkles: from 1 to 0 with what a pixel covers, crop sides."""
+    sharp, blurred = SKIN_PIXEL
+    return min(1.0, max(0.0, (blurred - pixel) / (blurred - sharp)))
 
 
 def plain_skin(shape: MorphableModel, atlas: Atlas) -> Float[Tensor, "grid grid"]:

@@ -54,6 +54,8 @@ class PhotoResidual(NamedTuple):
     """How far a texel is told by photos, in [0, 1]."""
     mirrored: Float[Tensor, "side side"]
     """How far by its mirror image; what is left of 1 is guessed by the model."""
+    pixel: float
+    """What a pixel of the sharpest photo covers, crop sides."""
 
     def texture(self, shares: Float[Tensor, "band rows columns"]) -> Float[Tensor, "3 side side"]:
         """RGB in [0, 1] with a share of every band, given on a grid that covers the texture."""
@@ -81,7 +83,8 @@ def photo_residual(model_rgb: Float[Tensor, "3 side side"], photos: Sequence[Unw
     hue = bands[-1, 1:] + FINE_HUE * bands[:-1, 1:].sum(0)
     toned = torch.cat((expected[:1], expected[1:] + hue * expected[:1]))
     tint = torch.cat((torch.ones_like(expected[:1]), of_model + hue))
-    return PhotoResidual(rgb_from_luma_chroma(toned), rgb_from_luma_chroma(tint), bands[:, 0], share, borrowed)
+    pixel = min(photo.pixel for photo in photos)
+    return PhotoResidual(rgb_from_luma_chroma(toned), rgb_from_luma_chroma(tint), bands[:, 0], share, borrowed, pixel)
 
 
 def divide_residual(

@@ -96,6 +96,8 @@ class Unwrapped(NamedTuple):
     grey: bool
     zoom: float
     """As in `FittedPhoto`."""
+    pixel: float
+    """What a pixel of the photo covers, crop sides; in the middle of the face a texture side is about as long."""
 
 
 class _Surface(NamedTuple):
@@ -127,7 +129,7 @@ def unwrap_photo(shape: MorphableModel, atlas: Atlas, photo: FittedPhoto) -> Unw
         albedo = luma_chroma_from_rgb((seen - highlight).clamp_min(0) / shading)
     weight = _weight(atlas, surface, photo, seen)
     left = _remaining_light(albedo[0], expected[0], surface.normal, weight * atlas.face)
-    return Unwrapped(albedo / left, weight, grey, photo.zoom)
+    return Unwrapped(albedo / left, weight, grey, photo.zoom, photo.zoom / photo.crop_rgb.shape[-1])
 
 
 def _surface(shape: MorphableModel, atlas: Atlas, photo: FittedPhoto) -> _Surface:

@@ -10,12 +10,14 @@ from ops.reconstruction.likeness import (
     GRID,
     LOOKED_AT,
     OF_ONE,
+    SKIN_PIXEL,
     Look,
     draw,
     kept_shares,
     make_look,
     parts_of,
     plain_skin,
+    shows_skin,
     similarity,
 )
 from ops.render.lighting import Light
@@ -100,3 +102,20 @@ def test_a_picture_of_shares_is_that_of_the_texture_with_them(models: FitModels,
     difference = (parts.picture(shares).image - drawn.image)[:, drawn.mask].abs()
     assert float(residual.luma.abs().sum(0)[painted.atlas.face].mean()) > 0.01
     assert float(difference.mean()) < 5e-4
+
+
+def test_magnified_photos_show_no_pores(models: FitModels, painted: PaintedPeople) -> None:
+    residual, looks = seen(painted, SHOTS[0])
+    kept_of = [
+        kept_shares(models, painted.atlas, residual._replace(pixel=pixel), looks)[torch.tensor(FINE) > 0]
+        for pixel in (residual.pixel, SKIN_PIXEL[1])
+    ]
+    fine = [share for share in FINE if share > 0]
+    assert kept_of[0].flatten(1).amax(1).tolist() == pytest.approx(fine)
+    assert not kept_of[1].any()
+
+
+def test_pores_fade_with_what_a_pixel_covers() -> None:
+    sharp, blurred = SKIN_PIXEL
+    told = [shows_skin(pixel) for pixel in (0.0, sharp, (sharp + blurred) / 2, blurred, 1.0)]
+    assert told == pytest.approx([1, 1, 0.5, 0, 0])

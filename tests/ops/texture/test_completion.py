@@ -19,24 +19,24 @@ def unwrapped(people: PaintedPeople, person: int, shot: Shot) -> Unwrapped:
 
 
 def test_the_better_seen_photo_decides() -> None:
-    first = Unwrapped(flat(0.4, 0, 0), torch.full((SIDE, SIDE), 0.9), False, 1.0)
-    second = Unwrapped(flat(0.8, 0, 0), torch.full((SIDE, SIDE), 0.3), False, 1.0)
+    first = Unwrapped(flat(0.4, 0, 0), torch.full((SIDE, SIDE), 0.9), False, 1.0, 0.004)
+    second = Unwrapped(flat(0.8, 0, 0), torch.full((SIDE, SIDE), 0.3), False, 1.0, 0.004)
     found = merge_photos([first, second])
     torch.testing.assert_close(found.albedo, flat((0.81 * 0.4 + 0.09 * 0.8) / 0.9, 0, 0))
     assert float(found.luma_weight.max()) == float(found.chroma_weight.max()) == torch.tensor(0.9)
 
 
 def test_a_magnified_photo_does_not_blur_a_sharp_one() -> None:
-    sharp = Unwrapped(flat(0.4, 0, 0), torch.ones(SIDE, SIDE), False, 0.8)
-    blurred = Unwrapped(flat(0.8, 0.1, 0), torch.ones(SIDE, SIDE), False, 4.8)
+    sharp = Unwrapped(flat(0.4, 0, 0), torch.ones(SIDE, SIDE), False, 0.8, 0.004)
+    blurred = Unwrapped(flat(0.8, 0.1, 0), torch.ones(SIDE, SIDE), False, 4.8, 0.004)
     found = merge_photos([sharp, blurred])
     assert float(found.albedo[0].mean()) < 0.402
     assert float(merge_photos([blurred]).luma_weight.max()) == torch.tensor(1 / 16)
 
 
 def test_a_grey_photo_changes_brightness_and_never_hue() -> None:
-    grey = Unwrapped(flat(0.6, 0, 0), torch.ones(SIDE, SIDE), True, 1.0)
-    coloured = Unwrapped(flat(0.3, -0.06, 0.09), torch.full((SIDE, SIDE), 0.1), False, 1.0)
+    grey = Unwrapped(flat(0.6, 0, 0), torch.ones(SIDE, SIDE), True, 1.0, 0.004)
+    coloured = Unwrapped(flat(0.3, -0.06, 0.09), torch.full((SIDE, SIDE), 0.1), False, 1.0, 0.004)
     found = merge_photos([grey, coloured])
     assert float((found.albedo[0] - 0.6).abs().max()) < 0.01
     hue = found.albedo[1:] / found.albedo[:1]
