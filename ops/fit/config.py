@@ -212,7 +212,7 @@ def default_preset() -> FitConfig:
             pixel=5.0,
             posterior=0.016,
         ),
-        learned_posterior=0.035,
+        learned_posterior=0.04,
         learning_rates=LearningRates(identity=0.1, expression=0.06, texture=0.2, camera=0.02, light=0.04),
         cosine_decay=True,
         nesterov=True,
