@@ -11,6 +11,7 @@ import torch
 
 from ops.errors import AlteredModelFileError, ConfigurationError, MissingModelFileError
 from ops.face.prior import CameraLightPrior
+from ops.networks.regressor_file import load_regressor_file
 from ops.weights.bundle import (
     ModelRef,
     built_in_bundles,
@@ -108,7 +109,14 @@ def test_open_loads_and_what_its_networks_read_beside_is_verified(model_dir: Pat
             (tmp_path / path.name).symlink_to(path)
     bundle = resolve_bundle("open", tmp_path)
     assert bundle.judge is None
-    assert load_recognition(bundle.recognition)(torch.rand(1, 3, 112, 112)).embedding.shape == (1, 128)
+    seen = load_recognition(bundle.recognition)(torch.rand(1, 3, 112, 112))
+    assert seen.embedding.shape == (1, 128)
+    assert bundle.regressor is not None
+    assert bundle.regressor.path is not None
+    regressor = load_regressor_file(bundle.regressor.path).regressor
+    assert regressor.layout.taps == tuple((value.shape[1], value.shape[-1]) for value in seen.features)
+    crops, landmarks = torch.rand(1, 3, 112, 112), regressor.mean_landmarks.unsqueeze(0)
+    assert all(value.isfinite().all() for value in regressor(crops, seen, landmarks))
     blank = torch.zeros(90, 120, 3, dtype=torch.uint8).numpy()
     found = load_detector(bundle.detector)(blank)
     assert load_landmarks(bundle.landmarks)(blank, found.boxes_xyxy_px, found.points_px).shape == (0, 68, 2)
