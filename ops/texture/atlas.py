@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ops.face.morphable_model import MorphableModel
 from ops.render.rasterize import select_rasterizer
-from ops.texture.layout import EYEBALL_PARTS
+from ops.texture.layout import ATLAS_LAYOUT, EYEBALL_PARTS, spot_of_texels, spot_of_triangles
 
 MIRROR_TOLERANCE_MM = 2.0
 """Texels mirror each other where the mean face's points there do so up to this distance."""
@@ -28,6 +28,10 @@ class Atlas:
     """Texels of eyeballs, where the model has them as parts of their own."""
     mirrored: Bool[Tensor, "side side"]
     """Texels whose mirror image in the layout (column i and side - 1 - i) is that on the face."""
+    spots: Int64[Tensor, "side side"]
+    """The spot, counted from 1, from which teeth or the inside of the mouth have their one colour; 0 elsewhere."""
+    spot_of_triangles: Int64[Tensor, " triangle"]
+    """The spot that a triangle of the shape model has its colour from; 0 for the others."""
 
     @property
     def side(self) -> int:
@@ -73,6 +77,7 @@ def make_atlas(shape: MorphableModel, side: int) -> Atlas:
     weights = torch.cat((pixels[..., :2], 1 - pixels[..., :2].sum(-1, keepdim=True)), -1)
     point = (shape.mean_mm.cpu().float()[corners] * weights.unsqueeze(-1)).sum(-2)
     distance = (point.flip(1) * torch.tensor((-1.0, 1.0, 1.0)) - point).norm(dim=-1)
+    on_layout = shape.metadata.uv_layout == ATLAS_LAYOUT
     near = covered & covered.flip(1) & (distance < MIRROR_TOLERANCE_MM)
     return Atlas(
         corners=corners,
@@ -80,4 +85,6 @@ def make_atlas(shape: MorphableModel, side: int) -> Atlas:
         covered=covered,
         eyeballs=eyes[triangle] & covered,
         mirrored=near & near.flip(1),
+        spots=spot_of_texels(side) if on_layout else torch.zeros(side, side, dtype=torch.int64),
+        spot_of_triangles=spot_of_triangles(shape) if on_layout else torch.zeros_like(part),
     )

@@ -125,6 +125,17 @@ def complete_eyeballs(
     return complete_texture(expected, eyes, atlas, atlas.eyeballs, ones, mirror=0.0, fade=EYE_FADE)
 
 
+def complete_spots(
+    expected: Float[Tensor, "3 side side"], seen: SeenTexture, atlas: Atlas
+) -> Float[Tensor, "3 side side"]:
+    """A model's texture with the photos' colours of teeth and the inside of the mouth, as far as they are seen.
+
+    What is seen of little is not stretched: between lips that are hardly apart colours are the lips'.
+    """
+    share = seen.weight * (atlas.spots > 0)
+    return expected + share * (seen.albedo - expected)
+
+
 def told_shares(
     weight: Float[Tensor, "*batch side side"],
     atlas: Atlas,

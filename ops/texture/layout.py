@@ -10,7 +10,8 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
+from torch import Tensor
 
 from ops.errors import ConfigurationError
 from ops.face.morphable_model import MorphableModel
@@ -33,6 +34,10 @@ EYE_PATCH_ANGLE = np.deg2rad(75.0)
 """Angle from the eye's axis at the rim of its patch; what lies further back is drawn on the rim."""
 EYEBALL_RADIUS_MM = 12.0
 TEETH_SPOT, MOUTH_SPOT, SPOT_RADIUS = (0.180, 0.035), (0.180, 0.100), 0.026
+COLOUR_SPOTS = (TEETH_SPOT, MOUTH_SPOT)
+"""Where the parts of one colour have it; spots are counted from 1."""
+SPOT_TOLERANCE = 1e-5
+"""How far, in UV, a corner may lie from its spot by rounding."""
 NECK_SPOT = (0.5, 0.01)
 _LANDMARK_FADE = 0.12
 """Distance in UV over which the landmarks' pull on canonical coordinates dies out beyond them."""
@@ -87,6 +92,25 @@ def stretch_face(uv: Float64[np.ndarray, "*batch 2"]) -> Float64[np.ndarray, "*b
     across = np.sign(offset) * PchipInterpolator(_U_KNOTS, _U_VALUES)(np.minimum(np.abs(offset), 0.5))
     gather = _NECK_GATHER + (1 - _NECK_GATHER) * smoothstep(_NECK_BOTTOM, _NECK_TOP, v)
     return np.stack([0.5 + across * gather, v], -1)
+
+
+def spot_of_texels(side: int) -> Int64[Tensor, "side side"]:
+    """The colour spot of every texel of `ict-atlas-v1`, 0 where there is none; row 0 lies at v = 1."""
+    centres = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    texel = torch.stack(torch.meshgrid(centres, centres.flip(0), indexing="xy"), -1)
+    spots = torch.zeros(side, side, dtype=torch.int64)
+    for number, spot in enumerate(COLOUR_SPOTS, 1):
+        spots[((texel - texel.new_tensor(spot)).abs() < SPOT_RADIUS + 0.5 / side).all(-1)] = number
+    return spots
+
+
+def spot_of_triangles(model: MorphableModel) -> Int64[Tensor, " triangle"]:
+    """The colour spot that every triangle of a model on `ict-atlas-v1` has its colour from, 0 for the others."""
+    corners = model.uv.cpu().double()[model.uv_triangles.cpu().long()]
+    spots = torch.zeros(len(corners), dtype=torch.int64)
+    for number, spot in enumerate(COLOUR_SPOTS, 1):
+        spots[((corners - corners.new_tensor(spot)).abs() < SPOT_TOLERANCE).all(-1).all(-1)] = number
+    return spots
 
 
 def canonical_map(model: MorphableModel, side: int) -> CanonicalMap:
@@ -192,7 +216,8 @@ def _add_patches(drawn: np.ndarray, covered: np.ndarray, part: np.ndarray) -> No
         eye = np.stack([sign * EYE_X_MM + offset[..., 0] * reach, EYE_Y_MM + offset[..., 1] * reach], -1)
         drawn[inside, :2], drawn[inside, 2] = eye[inside], 0
         part[inside], covered[inside] = Part.EYEBALL, True
-    for spot, kind in ((TEETH_SPOT, Part.TEETH), (MOUTH_SPOT, Part.MOUTH)):
-        inside = (np.abs(texel - np.array(spot)) < SPOT_RADIUS + 0.5 / side).all(-1)
+    spots = spot_of_texels(side).numpy()
+    for number, kind in enumerate((Part.TEETH, Part.MOUTH), 1):
+        inside = spots == number
         drawn[inside] = (0.0, -150.0, 0.0)
         part[inside], covered[inside] = kind, True

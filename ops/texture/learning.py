@@ -32,6 +32,7 @@ from ops.texture.completion import (
     SeenTexture,
     agreement,
     complete_eyeballs,
+    complete_spots,
     complete_texture,
     seen_share,
     told_shares,
@@ -56,7 +57,7 @@ TRUST_LEARNED, TRUST_FIRST = 0.08, 0.14
 """Luma differences at which a texel is half believed: to learned modes, and to the fit's texture at first."""
 TRUST_ROUNDS = 2
 OTHER_WEIGHT = 0.3
-"""Weight of the fitted texture where photos are not learned from: teeth, the inside of the mouth."""
+"""Weight of the fitted texture where no part of the model lies."""
 ODD_SHARE = 0.5
 """Factor of the antisymmetric part."""
 
@@ -126,7 +127,8 @@ class TextureLearner:
 
     def complete_person(self, person: SeenPerson, model: LearnedTexture | None) -> Completed:
         """The E-step for one person; without a model, by the fit's own texture."""
-        face, learned, seen = self.atlas.face, self.atlas.covered, person.seen
+        face, spots, seen = self.atlas.face, self.atlas.spots > 0, person.seen
+        learned = self.atlas.covered | spots
         if model is None:
             expected = person.fitted
             trust = agreement(seen.albedo, expected, TRUST_FIRST, chroma=False)
@@ -144,6 +146,8 @@ class TextureLearner:
         if bool(self.atlas.eyeballs.any()):
             share = torch.where(self.atlas.eyeballs, seen_share(EYE_WEIGHT * seen.weight), share)
             full = torch.where(self.atlas.eyeballs, complete_eyeballs(expected, seen, self.atlas), full)
+        full = torch.where(spots, complete_spots(expected, seen, self.atlas), full)
+        share = torch.where(spots, seen.weight, share)
         shown = seen.luma_weight * face
         total = float(shown.sum().clamp_min(1e-6))
         left = float(((seen.albedo[0] - expected[0]).abs() * shown).sum()) / total

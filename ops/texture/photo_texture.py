@@ -21,6 +21,7 @@ from ops.texture.completion import (
     EYE_WEIGHT,
     agreement,
     complete_eyeballs,
+    complete_spots,
     complete_texture,
     merge_photos,
     seen_share,
@@ -67,21 +68,24 @@ def photo_residual(model_rgb: Float[Tensor, "3 side side"], photos: Sequence[Unw
     """What some photos of a person show beyond the model's texture.
 
     Texels that differ from the model's by more than skin does, over more than a texel or two, are glasses, hair, hands
-    or cast shadows: they are left to the model. Of the eyeballs every seen texel is believed.
+    or cast shadows: they are left to the model. Of eyeballs, teeth and the inside of the mouth all that is
+    seen is believed.
     """
     expected = luma_chroma_from_rgb(model_rgb)
     seen = merge_photos(photos, [_believed(one.albedo, expected, chroma=not one.grey) for one in photos])
     believed = _believed(seen.albedo, expected, chroma=False)
     full = complete_texture(expected, seen, atlas, atlas.face, believed, fade=FADE)
     share, borrowed = told_shares(seen.luma_weight, atlas, atlas.face, believed)
+    everything = merge_photos(photos)
     if bool(atlas.eyeballs.any()):
-        eyes = merge_photos(photos)
-        full = torch.where(atlas.eyeballs, complete_eyeballs(expected, eyes, atlas), full)
-        share = torch.where(atlas.eyeballs, seen_share(EYE_WEIGHT * eyes.luma_weight), share)
+        full = torch.where(atlas.eyeballs, complete_eyeballs(expected, everything, atlas), full)
+        share = torch.where(atlas.eyeballs, seen_share(EYE_WEIGHT * everything.luma_weight), share)
+    share = torch.where(atlas.spots > 0, everything.luma_weight, share)
     of_model, of_photos = (image[1:] / image[:1].clamp_min(DARKEST_HUE) for image in (expected, full))
     bands = divide_residual(torch.cat((full[:1] - expected[:1], of_photos - of_model)), atlas)
     hue = bands[-1, 1:] + FINE_HUE * bands[:-1, 1:].sum(0)
     toned = torch.cat((expected[:1], expected[1:] + hue * expected[:1]))
+    toned = torch.where(atlas.spots > 0, complete_spots(expected, everything, atlas), toned)
     tint = torch.cat((torch.ones_like(expected[:1]), of_model + hue))
     pixel = min(photo.pixel for photo in photos)
     return PhotoResidual(rgb_from_luma_chroma(toned), rgb_from_luma_chroma(tint), bands[:, 0], share, borrowed, pixel)

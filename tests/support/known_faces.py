@@ -26,14 +26,17 @@ class Shot:
     colour: tuple[float, float, float] = (0.5, 0.5, 0.5)
     grey: bool = False
     zoom: float = 1.0
+    expression: torch.Tensor | None = None
+    """Coefficients; None: neutral."""
 
 
 def photograph_face(
     shape: MorphableModel, albedo: torch.Tensor, fitted: torch.Tensor, shot: Shot, *, believed: Shot | None = None
 ) -> FittedPhoto:
-    """A photo of the mean face with an albedo, and its fit: true but for the texture, and the light if another is
-    believed."""
-    vertices = shape.mean_mm.float()
+    """A photo of the mean identity's face with an albedo, and its fit: true but for the texture, and the light if
+    another is believed."""
+    expression = torch.zeros(shape.expression_size) if shot.expression is None else shot.expression
+    vertices = shape.vertices_mm(torch.zeros(1, shape.identity_size), expression.unsqueeze(0))[0]
     middle = vertices[shape.landmarks].mean(0)
     eye = middle + 1000 * torch.tensor((math.sin(shot.yaw), 0.0, math.cos(shot.yaw)))
     camera = Camera(eye, middle, torch.tensor(4.0), torch.tensor(0.0))

@@ -1,6 +1,6 @@
 """Learning from people drawn from a known model, of whom every photo shows a part."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -192,6 +192,18 @@ def test_painted_people_are_learned_from_photographs(people: PaintedPeople) -> N
     assert float((told - truth)[shown].abs().mean()) < 0.75 * float((new.fitted - truth)[shown].abs().mean())
 
 
+def people_who_show(
+    learner: TextureLearner, truth: torch.Tensor, part: torch.Tensor, share: Callable[[int], torch.Tensor]
+) -> list[SeenPerson]:
+    """People of whom a part of the texture is seen as `share` of their number says."""
+    people: list[SeenPerson] = []
+    for number, albedo in enumerate(truth):
+        person = person_of(learner, albedo, number)
+        weight = torch.where(part, share(number), person.seen.luma_weight)
+        people.append(person._replace(seen=SeenTexture(person.seen.albedo, weight, weight)))
+    return people
+
+
 def test_eyes_are_learned_where_they_are_seen(population: Population) -> None:
     eyeballs = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     eyeballs[50:58, 8:16] = True
@@ -201,12 +213,7 @@ def test_eyes_are_learned_where_they_are_seen(population: Population) -> None:
     learner = replace(population.learner, atlas=replace(population.learner.atlas, eyeballs=eyeballs))
     iris = 0.25 + 0.1 * torch.rand(PEOPLE, 1, 1, 1, generator=torch.Generator().manual_seed(3))
     truth = torch.where(eyeballs, iris, population.truth)
-    people: list[SeenPerson] = []
-    for number, albedo in enumerate(truth[:30]):
-        person = person_of(learner, albedo, number)
-        weight = torch.where(eyeballs, seen.float(), person.seen.luma_weight)
-        people.append(person._replace(seen=SeenTexture(person.seen.albedo, weight, weight)))
-    learned = learn(learner, people)
+    learned = learn(learner, people_who_show(learner, truth[:30], eyeballs, lambda number: seen.float()))
     mean = luma_chroma_from_rgb(truth[:30]).mean(0)
     painted = luma_chroma_from_rgb(learner.prior.mean)
     left, before = ((one - mean)[0, seen].abs().mean() for one in (learned.mean, painted))
@@ -215,6 +222,30 @@ def test_eyes_are_learned_where_they_are_seen(population: Population) -> None:
     told = luma_chroma_from_rgb(truth[35])
     explained = learner.explain(learned, told, seen.float().expand(3, -1, -1))
     assert (explained - told)[0, seen].abs().mean() < 0.5 * (learned.mean - told)[0, seen].abs().mean()
+
+
+def test_teeth_are_learned_from_those_who_show_them(population: Population) -> None:
+    spots = torch.zeros(SIDE, SIDE, dtype=torch.int64)
+    spots[56:60, 20:24] = 1
+    teeth = spots > 0
+    atlas = population.learner.atlas
+    atlas = replace(
+        atlas, spots=spots, covered=atlas.covered & ~teeth, mirrored=atlas.mirrored & ~teeth & ~teeth.flip(-1)
+    )
+    learner = replace(population.learner, atlas=atlas)
+    colour = 0.7 + 0.05 * torch.rand(PEOPLE, 1, 1, 1, generator=torch.Generator().manual_seed(4))
+    truth = torch.where(teeth, colour, population.truth)
+    people = people_who_show(learner, truth[:30], teeth, lambda number: torch.tensor(float(number % 3 > 0)))
+    learned = learn(learner, people)
+    mean = luma_chroma_from_rgb(truth[:30]).mean(0)
+    painted = luma_chroma_from_rgb(learner.prior.mean)
+    left, before = ((one - mean)[0, teeth].abs().mean() for one in (learned.mean, painted))
+    assert before > 0.1
+    assert left < 0.25 * before
+    shown, hidden = (learner.complete_person(people[number], learned) for number in (1, 0))
+    told = people[1].seen.albedo
+    torch.testing.assert_close(shown.texture[:, teeth], told[:, teeth])
+    assert float(hidden.told[:, teeth].max()) == 0
 
 
 def test_a_completed_texture_says_what_photos_tell_of_it(population: Population) -> None:

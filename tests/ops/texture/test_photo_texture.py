@@ -4,6 +4,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
 from ops.texture.photo_texture import BANDS, blurred, divide_residual, photo_residual
 from ops.texture.unwrapping import FittedPhoto, unwrap_photo
 from tests.ops.texture.conftest import PaintedPeople
@@ -68,6 +69,23 @@ def test_texels_that_nothing_tells_keep_the_model_s_detail(people: PaintedPeople
     # What is continued there is smooth: no texel differs from its neighbour in a way that the model's does not.
     step = (change[:, 1:] - change[:, :-1]).abs()[:, guessed[1:] & guessed[:-1]]
     assert float(step.max()) < 0.03
+
+
+def test_teeth_have_the_colour_that_photos_show_as_far_as_they_show_it(people: PaintedPeople) -> None:
+    spots = torch.zeros(people.atlas.side, people.atlas.side, dtype=torch.int64)
+    spots[-8:-4, 20:24] = 1
+    teeth = spots > 0
+    atlas = replace(people.atlas, spots=spots, covered=people.atlas.covered & ~teeth)
+    one = unwrap_photo(people.shape, people.atlas, photo(people, Shot()))
+    ivory = luma_chroma_from_rgb(torch.tensor((0.62, 0.55, 0.44))[:, None, None])
+    fitted = people.fitted(PERSON)
+    for share in (0.0, 0.5, 1.0):
+        shown = one._replace(albedo=torch.where(teeth, ivory, one.albedo), weight=torch.where(teeth, share, one.weight))
+        residual = photo_residual(fitted, [shown], atlas)
+        expected = fitted + share * (rgb_from_luma_chroma(ivory) - fitted)
+        textured = residual.texture(torch.ones(BANDS, 1, 1))
+        torch.testing.assert_close(textured[:, teeth], expected[:, teeth].clamp(0, 1), atol=1e-5, rtol=0)
+        assert bool((residual.seen[teeth] == share).all())
 
 
 @pytest.mark.parametrize(

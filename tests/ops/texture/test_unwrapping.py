@@ -1,10 +1,16 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from ops.texture.colour import luma_chroma_from_rgb
+from ops.face.blendshapes import blendshape_direction
+from ops.texture.atlas import make_atlas
+from ops.texture.colour import luma_chroma_from_rgb, rgb_from_luma_chroma
+from ops.texture.layout import procedural_layout
 from ops.texture.unwrapping import FittedPhoto, Unwrapped, unwrap_photo
+from ops.weights.bundle import resolve_bundle
+from ops.weights.models import load_shape
 from tests.ops.texture.conftest import PaintedPeople
 from tests.support.known_faces import Shot, photograph_face
 
@@ -93,3 +99,27 @@ def test_the_inside_of_the_mouth_and_clipped_pixels_hardly_count(people: Painted
     glaring[:, 60:80, 100:124] = 1.0
     dazzled = unwrap_photo(people.shape, people.atlas, replace(photo, crop_rgb=glaring)).weight
     assert (weight - dazzled).max() > 0.5
+
+
+@pytest.mark.models
+def test_teeth_have_the_colour_that_is_seen_between_open_lips(model_dir: Path) -> None:
+    shape = procedural_layout(load_shape(resolve_bundle("ict", model_dir).shape))
+    atlas = make_atlas(shape, 128)
+    teeth = atlas.spots == 1
+    ivory = torch.tensor((0.62, 0.55, 0.44))
+    skin = torch.tensor((0.6, 0.4, 0.3))[:, None, None].expand(3, 128, 128)
+    albedo, fitted = torch.where(teeth, ivory[:, None, None], skin), torch.where(teeth, 0.9, skin)
+
+    def found(amount: float, *, grey: bool = False) -> Unwrapped:
+        lips = amount * blendshape_direction({"mouthUpperUp": 1.0, "mouthLowerDown": 1.0})
+        photo = photograph_face(shape, albedo, fitted, Shot(expression=lips, grey=grey))
+        return unwrap_photo(shape, atlas, photo)
+
+    shown = found(0.8)
+    colour = rgb_from_luma_chroma(shown.albedo)[:, teeth].mean(1)
+    torch.testing.assert_close(colour, ivory, atol=0.03, rtol=0)
+    assert float(shown.weight[teeth].min()) == 1
+    grey = found(0.8, grey=True)
+    assert abs(float(grey.albedo[0, teeth].mean() - luma_chroma_from_rgb(ivory[:, None, None])[0])) < 0.03
+    assert float(grey.albedo[1:, teeth].abs().max()) == 0
+    assert float(found(0.0).weight[atlas.spots > 0].max()) < 0.1
