@@ -23,7 +23,7 @@ from ops.face.skin import skin_weight
 from ops.files.photo import LUMA
 from ops.fit import FitModels
 from ops.fit.objective import RecognitionModel
-from ops.fit.views import make_views
+from ops.fit.views import View, make_views
 from ops.geometry.camera import Camera
 from ops.networks.recognition import cosine_similarity
 from ops.render.lighting import Light
@@ -51,6 +51,9 @@ GRID = 32
 STEPS = 20
 STEP = 0.1
 """Steps of the ascent (Adam), and how far a share moves in one."""
+VIEWS = 8
+"""Crops, shifted, scaled and mirrored as in a fit, that recognition looks at in turn: what it asks for in one of them
+alone is no likeness."""
 
 
 class Look(NamedTuple):
@@ -99,7 +102,9 @@ def draw(models: FitModels, look: Look, texture: Float[Tensor, "3 texel texel"],
 
 def similarity(network: RecognitionModel, look: Look, picture: Picture) -> Float[Tensor, ""]:
     """Cosine between a photo and a face drawn over it, in grey where the photo is; differentiable in the picture."""
-    return cosine_similarity(_embedding(network, look.crop_rgb), _embedding(network, _laid_over(look, picture)))[0]
+    straight = _views(1, look.crop_rgb)[0]
+    photo, drawn = (_embedding(network, crop, straight) for crop in (look.crop_rgb, _laid_over(look, picture)))
+    return cosine_similarity(photo, drawn)[0]
 
 
 def kept_shares(
@@ -115,16 +120,19 @@ def kept_shares(
     """
     fine = shows_skin(residual.pixel) * residual.luma.new_tensor(FINE)[:, None, None] * plain_skin(models.shape, atlas)
     looked_at = residual.luma.new_tensor(LOOKED_AT)[:, None, None]
+    views = _views(VIEWS, looks[0].crop_rgb)
     with torch.no_grad():
         parts = [parts_of(models, residual, look) for look in looks]
-        targets = [_embedding(models.recognition, look.crop_rgb) for look in looks]
+        targets = [[_embedding(models.recognition, look.crop_rgb, view) for look in looks] for view in views]
     asked = torch.zeros_like(fine).requires_grad_()
     optimiser = torch.optim.Adam([asked], STEP)
     with torch.enable_grad():
-        for _ in range(STEPS):
+        for step in range(STEPS):
             optimiser.zero_grad()
-            for look, part, target in zip(looks, parts, targets, strict=True):
-                shown = _embedding(models.recognition, _laid_over(look, part.picture(fine + looked_at * asked)))
+            view, seen = views[step % VIEWS], targets[step % VIEWS]
+            for look, part, target in zip(looks, parts, seen, strict=True):
+                picture = part.picture(fine + looked_at * asked)
+                shown = _embedding(models.recognition, _laid_over(look, picture), view)
                 (-cosine_similarity(target, shown) / len(looks)).sum().backward()
             optimiser.step()
             with torch.no_grad():
@@ -188,7 +196,12 @@ def _laid_over(look: Look, picture: Picture) -> Float[Tensor, "3 side side"]:
     return alpha * image + (1 - alpha) * look.crop_rgb
 
 
-def _embedding(network: RecognitionModel, crop: Float[Tensor, "3 side side"]) -> Float[Tensor, "1 embedding"]:
-    straight = make_views(1, crop.shape[-1])[0]
-    seen = resample_window(crop.unsqueeze(0), straight.vertical.to(crop.device), straight.horizontal.to(crop.device))
-    return network(seen).embedding
+def _views(count: int, crop: Float[Tensor, "3 side side"]) -> list[View]:
+    """Of a crop, the exact template first."""
+    return [View(*(matrix.to(crop.device) for matrix in view)) for view in make_views(count, crop.shape[-1])]
+
+
+def _embedding(
+    network: RecognitionModel, crop: Float[Tensor, "3 side side"], view: View
+) -> Float[Tensor, "1 embedding"]:
+    return network(resample_window(crop.unsqueeze(0), view.vertical, view.horizontal)).embedding
