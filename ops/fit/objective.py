@@ -107,6 +107,11 @@ class FitModels:
         return LandmarkStageConfig() if self.bias is None else WITHOUT_BIAS
 
     @property
+    def regresses_dense(self) -> bool:
+        """Whether the regressor answers identities to dense points."""
+        return self.regressor is not None and self.regressor.points == "dense"
+
+    @property
     def holds_identity(self) -> bool:
         """Whether what points say of a shape is to be trusted: where dense ones or the landmarks' bias are known."""
         return self.dense is not None or self.bias is not None
@@ -177,9 +182,11 @@ class FitInput(NamedTuple):
 def with_dense_points(models: FitModels, inputs: FitInput, config: FitConfig) -> FitInput:
     """The same with what the models' dense landmark network sees, for stage one.
 
-    Unchanged without a network, where it has looked, and where a regressor's answer is all that is wanted.
+    Unchanged without a network, where it has looked, and where all that is wanted is the answer of a regressor that
+    does not ask for them.
     """
-    if models.dense is None or inputs.dense is not None or config.method == "fastganfit":
+    unasked = config.method == "fastganfit" and not models.regresses_dense
+    if models.dense is None or inputs.dense is not None or unasked:
         return inputs
     return inputs._replace(dense=see_densely(models.dense, inputs.images, inputs.landmarks_px))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ops.geometry.camera import Camera, camera_from_vector
@@ -56,6 +56,12 @@ def to_light(vector: Float[Tensor, "image 9"]) -> Light:
 def to_solver_light(vector: Float[Tensor, "image 9"]) -> Float[Tensor, "image 9"]:
     """A light's vector (position mm, colour, ambient) in solver units."""
     return vector / constant_like(LIGHT_UNITS, vector)
+
+
+def images_of_group(usable: Bool[Tensor, " image"], group: Int64[Tensor, " image"]) -> Float[Tensor, " image"]:
+    """How many usable images there are of every image's person."""
+    weight = usable.float()
+    return weight.new_zeros(len(weight)).index_add_(0, group, weight)[group]
 
 
 def mean_over_groups(

@@ -1,11 +1,12 @@
 """FastGANFit's answer as parameters of a fit: the regressor on the recognition template, within the models' limits."""
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ops.errors import ConfigurationError
 from ops.face.alignment import apply_affine, crop_from_image, resample_window
+from ops.face.dense_points import outline_landmarks
 from ops.face.landmark_points import JAW, choose_landmarks, landmark_vertices
 from ops.face.morphable_model import MorphableModel
 from ops.fit.batching import batching_of
@@ -14,7 +15,7 @@ from ops.fit.constraints import constrain
 from ops.fit.initial_camera import PORTRAIT_DISTANCE_MM, initial_camera
 from ops.fit.landmark_problem import IdentityPrior
 from ops.fit.objective import INITIAL_LIGHT, FitInput, FitModels, with_recognition
-from ops.fit.parameters import CAMERA_UNITS, FitParameters, mean_over_groups, to_camera
+from ops.fit.parameters import CAMERA_UNITS, FitParameters, images_of_group, mean_over_groups, to_camera
 from ops.fit.views import make_views
 from ops.geometry.camera import Camera, camera_to_vector, project_points
 from ops.networks.recognition import CROP_PX, Recognition
@@ -64,10 +65,12 @@ def regress(
     images: Float[Tensor, "image 3 side side"],
     landmarks: Float[Tensor, "image 68 2"],
     recognition: Recognition | None = None,
+    points: Float[Tensor, "image 68 2"] | None = None,
 ) -> FitParameters:
     """The regressor's answer for aligned crops and their landmarks in crop sides, not constrained; differentiable.
 
-    What recognition sees in the crops is looked at here where it is not given.
+    What recognition sees in the crops is looked at here where it is not given. The identity answers `points` where
+    there are any.
 
     Raises:
         ConfigurationError: the models have no regressor.
@@ -78,7 +81,7 @@ def regress(
     if recognition is None:
         with torch.no_grad():
             recognition = models.recognition(crops)
-    return FitParameters(*models.regressor(crops, recognition, landmarks))
+    return FitParameters(*models.regressor(crops, recognition, landmarks, points))
 
 
 def knows_texture(models: FitModels) -> bool:
@@ -91,16 +94,26 @@ def refines_answer(models: FitModels, config: FitConfig) -> bool:
     return config.method == "ganfit++" and models.dense is not None
 
 
-def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParameters, Bool[Tensor, " image"]]:
+def start_from_regressor(
+    models: FitModels, inputs: FitInput, points: Float[Tensor, "image 68 2"] | None = None
+) -> tuple[FitParameters, Bool[Tensor, " image"]]:
     """A start for every image, and which are finite.
 
     The images of a person share the identity that all their answers together make likely, and the mean texture.
+    Identities are answered to `points` where there are any, crop sides; the cameras are then those that see the
+    answered faces where the landmarks are.
     """
     landmarks = inputs.landmarks_px / inputs.images.shape[-1]
     together = batching_of(landmarks.device).split(len(landmarks))
     seen = inputs.recognised
     answers = [
-        regress(models, inputs.images[rows], landmarks[rows], None if seen is None else seen.rows(rows))
+        regress(
+            models,
+            inputs.images[rows],
+            landmarks[rows],
+            None if seen is None else seen.rows(rows),
+            None if points is None else points[rows],
+        )
         for rows in together
     ]
     parameters = FitParameters(*(torch.cat(column) for column in zip(*answers, strict=True)))
@@ -108,19 +121,43 @@ def start_from_regressor(models: FitModels, inputs: FitInput) -> tuple[FitParame
     parameters = constrain(parameters.apply(torch.nan_to_num), models)
     weight = finite.to(landmarks.dtype)
     assert models.regressor is not None
-    pictures = _pictures(finite, inputs.group).clamp_min(1)
+    pictures = images_of_group(finite, inputs.group).clamp_min(1)
     identity = mean_over_groups(parameters.identity, inputs.group, weight)
     shared = parameters._replace(
         identity=identity * models.regressor.agreement(pictures),
         texture=mean_over_groups(parameters.texture, inputs.group, weight),
     )
-    return shared, finite
+    if points is None:
+        return shared, finite
+    safe = torch.where(finite[:, None, None], landmarks, models.regressor.mean_landmarks)
+    cameras = [_camera(models, shared.apply(lambda value, r=rows: value[r]), safe[rows]) for rows in together]
+    return shared._replace(camera=torch.cat(cameras)), finite
 
 
-def _pictures(finite: Bool[Tensor, " image"], group: Int64[Tensor, " image"]) -> Float[Tensor, " image"]:
-    """How many usable answers there are of every image's person."""
-    weight = finite.float()
-    return weight.new_zeros(len(weight)).index_add_(0, group, weight)[group]
+def _camera(
+    models: FitModels, answer: FitParameters, landmarks: Float[Tensor, "image 68 2"]
+) -> Float[Tensor, "image 8"]:
+    """The camera, solver units, that sees answered faces where landmarks (crop sides) are."""
+    vertices = models.landmark_surface.of(models.shape).vertices_mm(answer.identity, answer.expression)
+    camera = camera_to_vector(initial_camera(choose_landmarks(vertices, to_camera(answer.camera)), landmarks))
+    return camera / camera.new_tensor(CAMERA_UNITS)
+
+
+def identity_points(models: FitModels, inputs: FitInput, config: FitConfig) -> Float[Tensor, "image 68 2"] | None:
+    """The 68 points among the dense ones, crop sides, where identities are answered to them; None: to the landmarks.
+
+    Where stage one goes on from an answer, it is to the landmarks: stage one sees the dense points itself.
+
+    Raises:
+        ConfigurationError: there are none where the regressor asks for them.
+    """
+    if not models.regresses_dense or config.method != "fastganfit":
+        return None
+    if models.dense is None or inputs.dense is None:
+        raise ConfigurationError(
+            "the regressor is given dense points, and the models have none: add the role dense_landmarks to the bundle"
+        )
+    return outline_landmarks(inputs.dense.points, models.dense.dense.jaw).to(inputs.landmarks_px)
 
 
 def with_identity_prior(models: FitModels, inputs: FitInput, config: FitConfig) -> FitInput:
@@ -136,7 +173,7 @@ def with_identity_prior(models: FitModels, inputs: FitInput, config: FitConfig) 
     inputs = with_recognition(models, inputs)
     with torch.no_grad():
         answer, finite = start_from_regressor(models, inputs.without_bias(models))
-    pictures = _pictures(finite, inputs.group)
+    pictures = images_of_group(finite, inputs.group)
     precision = models.regressor.precision(pictures.clamp_min(1))
     known = (pictures > 0).unsqueeze(1)
     prior = IdentityPrior(torch.where(known, answer.identity, 0), torch.where(known, precision, 1))

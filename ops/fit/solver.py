@@ -13,6 +13,7 @@ from ops.fit.losses import landmark_error
 from ops.fit.objective import FitInput, FitLosses, FitModels, Held, Objective, with_dense_points, with_recognition
 from ops.fit.parameters import FitParameters, to_camera, to_light
 from ops.fit.regression import (
+    identity_points,
     knows_texture,
     refines_answer,
     reliable_landmarks,
@@ -84,7 +85,7 @@ def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wat
         inputs = with_identity_prior(models, inputs, config).without_bias(models)
         if config.start == "regressor":
             inputs = with_recognition(models, inputs)
-            parameters, finite = start_from_regressor(models, inputs)
+            parameters, finite = start_from_regressor(models, inputs, identity_points(models, inputs, config))
             believed = reliable_landmarks(models, inputs, parameters)
             if refines_answer(models, config):
                 trusted = finite & (believed == inputs.landmarks_px).flatten(1).all(1)

@@ -13,7 +13,7 @@ how far they are to be trusted, which follows from how much of them no face expl
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,9 @@ LANDMARK_SCALE = 20.0
 """Landmarks enter as differences from their mean in twentieths of a crop side."""
 LANDMARK_FEATURES = 2 * LANDMARK_SIZE + 1
 """Landmarks, landmarks times trust, trust."""
+Points = Literal["landmarks", "dense"]
+"""What identities are answered to: the landmark network's points without their bias, or the 68 among those of a dense
+landmark network, which have none. What is learned from are the true ones."""
 PLAUSIBLE_DIRECTIONS = 30
 """Dimensions of what landmarks of faces do in an aligned crop."""
 DROPOUT = 0.2
@@ -118,6 +121,7 @@ class Regressor(nn.Module):
         self.layout = layout
         self.knows_texture = True
         """Whether its texture coefficients are those of the texture model it is used with."""
+        self.points: Points = "landmarks"
         sides, before = layout.sides, 3
         levels: list[nn.Module] = []
         for side, channels in zip(sides, layout.channels, strict=True):
@@ -153,6 +157,7 @@ class Regressor(nn.Module):
         crops: Float[Tensor, "image 3 112 112"],
         recognition: Recognition,
         landmarks: Float[Tensor, "image 68 2"],
+        points: Float[Tensor, "image 68 2"] | None = None,
     ) -> Regression:
         """Parameters of every face.
 
@@ -160,6 +165,7 @@ class Regressor(nn.Module):
             crops: RGB in [0, 1] on the recognition template.
             recognition: what the recognition network says about just these crops.
             landmarks: in crop sides of the wider crop, see `ops.face.alignment`.
+            points: those to answer the identity to, where it is not these.
         """
         layout = self.layout
         x = 2 * crops - 1
@@ -171,6 +177,8 @@ class Regressor(nn.Module):
         texture, light = self.appearance(seen).split((layout.texture, LIGHT_SIZE), 1)
         shape = self.shape(torch.cat((seen, features), 1))
         identity, expression = shape.split((layout.identity, layout.expression), 1)
+        if points is not None:
+            identity = self.shape(torch.cat((seen, self.landmark_features(points)), 1))[:, : layout.identity]
         return Regression(identity, expression, texture, self.camera(features), light)
 
     @torch.no_grad()
@@ -182,6 +190,7 @@ class Regressor(nn.Module):
         other.load_state_dict(kept, strict=False)
         other.appearance.weight[size:] = self.appearance.weight[self.layout.texture :]
         other.knows_texture = False
+        other.points = self.points
         return other.requires_grad_(False).eval()
 
     def scaled(self, embedding: Float[Tensor, "image channel"]) -> Float[Tensor, "image channel"]:

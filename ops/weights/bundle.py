@@ -37,6 +37,7 @@ from ops.weights.models import (
     BIASES,
     CALIBRATIONS,
     DENSE_LANDMARKS,
+    DENSE_REGRESSOR,
     DETECTORS,
     LANDMARKS,
     PRIORS,
@@ -211,6 +212,7 @@ def resolve_bundle(name_or_yaml: str | Path, model_dir: Path | str | None = None
     if said:
         raise (type(problems[0]) if problems else MissingModelFileError)("\n".join(said))
     _check_judge(source.path, refs["recognition"], refs["judge"])
+    _check_points(source.path, refs["regressor"], refs["dense_landmarks"])
     return ModelBundle(
         name=_name(description, source.path),
         about=bundle_line(source.path),
@@ -226,6 +228,15 @@ def _check_judge(path: Path, recognition: ModelRef | None, judge: ModelRef | Non
         raise ConfigurationError(
             f"{path}: expected a judge that is another network than recognition, found one file (sha256 {judge.sha256})"
             " for both; name another, or leave the judge out"
+        )
+
+
+def _check_points(path: Path, regressor: ModelRef | None, dense: ModelRef | None) -> None:
+    """A regressor that answers to dense points needs a network that finds them."""
+    if regressor and regressor.kind == DENSE_REGRESSOR and dense is None:
+        raise ConfigurationError(
+            f"{path}: a regressor of kind {DENSE_REGRESSOR} answers to dense points: add the role dense_landmarks, or "
+            "use the kind fastganfit"
         )
 
 

@@ -172,6 +172,12 @@ def _fastganfit(path: Path, context: RegressorContext) -> Regressor:
     return regressor_for(path, content, context.shape, context.texture, context.recognition_sha256)
 
 
+def _fastganfit_dense(path: Path, context: RegressorContext) -> Regressor:
+    regressor = _fastganfit(path, context)
+    regressor.points = "dense"
+    return regressor
+
+
 def _default_prior(path: Path | None) -> CameraLightPrior:
     return CameraLightPrior()
 
@@ -211,8 +217,11 @@ LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {
 QUICK_DETECTORS: Mapping[str, Kind[Callable[[Path, str], FaceDetector]]] = {"scrfd": Kind(load_quick_scrfd)}
 """Kinds that know a quicker way."""
 QUICK_LANDMARKS: Mapping[str, Kind[Callable[[Path, str], LandmarkNetwork]]] = {"pfld": Kind(load_quick_pfld)}
+DENSE_REGRESSOR = "fastganfit-dense"
+"""The same files; identities are answered to the points of the bundle's dense landmark network."""
 REGRESSORS: Mapping[str, Kind[Callable[[Path, RegressorContext], Regressor]]] = {
     "fastganfit": Kind(_fastganfit),
+    DENSE_REGRESSOR: Kind(_fastganfit_dense),
 }
 PRIORS: Mapping[str, Kind[Callable[[Path | None], CameraLightPrior]]] = {
     "default": Kind(_default_prior, has_file=False),

@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from ops.errors import ConfigurationError
+from ops.face.dense_points import choose_dense_points
 from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.face.prior import CameraLightPrior
 from ops.faceworld.shape import faceworld_model
 from ops.fit import FitInput, FitModels, LearningRates, fit_faces, preset
-from ops.fit.objective import Objective, with_recognition
+from ops.fit.objective import Objective, with_dense_points, with_recognition
 from ops.fit.parameters import to_camera
 from ops.fit.regression import (
+    identity_points,
     mean_start,
     new_regressor,
     regress,
@@ -21,6 +23,7 @@ from ops.fit.regression import (
 )
 from ops.fit.stage_one import fit_stage_one
 from ops.geometry.camera import project_points
+from ops.networks.dense_landmarks import DenseLandmarks, DenseNetwork
 from ops.networks.regressor import Regressor
 from ops.texture.pca import PcaTexture
 from ops.weights.bundle import resolve_bundle
@@ -96,6 +99,33 @@ def test_an_answer_is_measured_as_any_fit_is(models: FitModels, inputs: FitInput
         targets = objective.targets(rows)
         shown = objective.render_first(parameters.apply(lambda value, r=rows: value[r]), targets).composite
         assert float(objective.similarity(targets, shown)) == float(result.identity_similarity[image])
+
+
+def test_a_regressor_may_answer_identities_to_dense_points(models: FitModels, inputs: FitInput) -> None:
+    """The landmarks then decide the rest; without a network it says what is missing."""
+    taught = _taught(models)
+    assert taught.regressor is not None
+    taught.regressor.points = "dense"
+    config = dataclasses.replace(preset("default"), render_px=SIDE).by("fastganfit")
+    with pytest.raises(ConfigurationError, match="add the role dense_landmarks"):
+        fit_faces(taught, inputs, config)
+    torch.manual_seed(1)
+    seeing = dataclasses.replace(taught, dense=DenseLandmarks(DenseNetwork(choose_dense_points(models.shape)).eval()))
+    looked = with_dense_points(seeing, inputs, config)
+    assert looked.dense is not None
+    moved = looked._replace(landmarks_px=inputs.landmarks_px + 3)
+    given = identity_points(seeing, looked, config)
+    assert given is not None
+    assert torch.equal(given[:, 17:], looked.dense.points[:, 17:68].float())
+    before, after = (start_from_regressor(seeing, seen, given)[0] for seen in (looked, moved))
+    assert torch.equal(before.identity, after.identity)
+    assert not torch.equal(before.camera, after.camera)
+    camera = to_camera(before.camera)
+    vertices = models.shape.vertices_mm(before.identity, before.expression)[:, landmark_vertices(models.shape)]
+    seen = project_points(camera, choose_landmarks(vertices, camera))
+    assert float((seen - inputs.landmarks_px / SIDE).norm(dim=-1).mean()) < 0.05
+    assert identity_points(seeing, looked, preset("default")) is None  # stage one sees them itself
+    torch.testing.assert_close(fit_faces(seeing, inputs, config).identity[1], before.identity[2], atol=1e-4, rtol=1e-4)
 
 
 def test_pixels_tell_a_texture_that_the_regressor_does_not_know(models: FitModels, inputs: FitInput) -> None:

@@ -71,6 +71,8 @@ def test_a_bundle_of_ones_own(own_files: Path) -> None:
     with_regressor = resolve_bundle(write_bundle(own_files, regressor=entry(own_files / "net.onnx", "fastganfit")))
     assert with_regressor.regressor is not None
     assert with_regressor.regressor.kind == "fastganfit"
+    with pytest.raises(ConfigurationError, match="add the role dense_landmarks"):
+        resolve_bundle(write_bundle(own_files, regressor=entry(own_files / "net.onnx", "fastganfit-dense")))
     named = resolve_bundle(write_bundle(own_files, name="other", judge=entry(own_files / "points.onnx", "onnx")))
     assert named.name == "other"
     assert named.judge == ModelRef(
