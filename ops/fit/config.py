@@ -87,6 +87,9 @@ class FitConfig:
     learned_posterior: float | None = None
     """The weight `posterior` where the texture model was learned from photos: a shape need not make up for paint then,
     and may be held more firmly. None: the same weight."""
+    images_that_share_texture_prior: int = 1
+    """The term `texture` is divided among a person's images, up to so many: what they share is one texture, of which
+    more images tell more. 1: each image has the whole term, so that several never outweigh it."""
     learning_rates: LearningRates = field(default_factory=LearningRates)
     pixel_range: float = 1.0
     """What white is in the pixel term."""
@@ -121,6 +124,10 @@ class FitConfig:
             raise ConfigurationError(
                 "expected render_px >= 32, steps >= 0, landmark_steps >= 1 and views >= 1, got "
                 f"{self.render_px}, {self.steps}, {self.landmark_steps}, {self.views}"
+            )
+        if self.images_that_share_texture_prior < 1:
+            raise ConfigurationError(
+                f"expected images_that_share_texture_prior >= 1, got {self.images_that_share_texture_prior}"
             )
         ends = (0.0, *self.texture_level_ends, 1.0)
         if any(end <= start for start, end in pairwise(ends)):
@@ -213,6 +220,7 @@ def default_preset() -> FitConfig:
             posterior=0.016,
         ),
         learned_posterior=0.04,
+        images_that_share_texture_prior=4,
         learning_rates=LearningRates(identity=0.1, expression=0.06, texture=0.2, camera=0.02, light=0.04),
         cosine_decay=True,
         nesterov=True,
@@ -240,6 +248,7 @@ def faceworld_preset() -> FitConfig:
         identity_prior="population",
         weights=weights,
         learned_posterior=None,
+        images_that_share_texture_prior=1,
         learning_rates=rates,
         second_render=False,
     )

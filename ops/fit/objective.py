@@ -29,7 +29,7 @@ from ops.fit.landmark_problem import (
     IdentityPrior,
     LandmarkStageConfig,
 )
-from ops.fit.parameters import FitParameters, to_camera, to_light
+from ops.fit.parameters import FitParameters, images_of_group, to_camera, to_light
 from ops.fit.second_render import SecondDraws, alignment_of, at_step, choose, draw_second_renders
 from ops.fit.views import View, make_views
 from ops.geometry.camera import project_points
@@ -262,6 +262,8 @@ class Targets(NamedTuple):
     """The input's under every view."""
     draws: SecondDraws | None
     held: Held | None
+    texture_prior: Float[Tensor, " active"]
+    """Each image's share of the term that holds its person's texture."""
 
 
 class Objective:
@@ -297,6 +299,9 @@ class Objective:
         self.compared = self.skin * inputs.valid
         self.grey = are_grey(inputs.images)
         self.grey_images = self.grey.tolist()
+        finite = (torch.isfinite(values).flatten(1).all(1) for values in (inputs.images, inputs.landmarks_px))
+        sharing = images_of_group(torch.stack(tuple(finite)).all(0), inputs.group)
+        self.texture_prior = 1 / sharing.clamp(1, config.images_that_share_texture_prior)
         self.light_start = inputs.images.new_tensor(INITIAL_LIGHT)
         self.draws = self._draw() if config.second_render else None
 
@@ -328,6 +333,7 @@ class Objective:
             features=tuple(seen.rows(images) for seen in self.input_features),
             draws=draws,
             held=None if self.held is None else self.held.rows(images),
+            texture_prior=self.texture_prior[images],
         )
 
     def everyone(self) -> Targets:
@@ -421,7 +427,7 @@ class Objective:
             expression=losses.squared_norm(parameters.expression),
             light=losses.squared_norm(light - self.light_start),
             light_chroma=losses.chroma(light[:, 3:].unflatten(-1, (2, 3))),
-            texture=losses.squared_norm(parameters.texture),
+            texture=targets.texture_prior * losses.squared_norm(parameters.texture),
             posterior=_from_posterior(parameters.identity, targets.held),
         )
 

@@ -260,8 +260,10 @@ class _Learning:
 
 
 def short_fit(fit: FitConfig, steps: int) -> FitConfig:
-    """The fit of a round: short, and without what does not help to learn a texture."""
-    return replace(fit, steps=steps, views=VIEWS, second_render=False, early_stop_window=0)
+    """The fit of a round: short, without what does not help to learn a texture, each photo held by the whole prior."""
+    return replace(
+        fit, steps=steps, views=VIEWS, second_render=False, early_stop_window=0, images_that_share_texture_prior=1
+    )
 
 
 def texture_ref(root: Storage, sha256: str) -> ModelRef:

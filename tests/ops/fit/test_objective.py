@@ -104,3 +104,23 @@ def test_no_second_render_no_term_of_it() -> None:
     assert "identity_second" in config.terms()
     assert "identity_second" not in replace(config, second_render=False).terms()
     assert "texture" not in config.terms()
+
+
+def test_images_of_a_person_share_the_prior_of_its_texture_up_to_a_number(
+    models: FitModels, photographs: Photographs
+) -> None:
+    config = preset("default")
+    inputs = photographs(6, 1, seed=4).inputs._replace(group=torch.tensor([0, 1, 1, 1, 2, 1]))
+    with torch.no_grad():
+        parameters = fit_stage_one(models, inputs, config)[0]
+        parameters = parameters._replace(texture=torch.ones_like(parameters.texture))
+        terms = {}
+        for most in (1, 3, 4):
+            objective = Objective(models, inputs, replace(config, images_that_share_texture_prior=most))
+            terms[most] = objective(parameters, objective.everyone(), 0).texture / parameters.texture.shape[1]
+    for most, share in ((1, 1.0), (3, 1 / 3), (4, 1 / 4)):
+        torch.testing.assert_close(terms[most], torch.tensor([1.0, share, share, share, 1.0, share]))
+    spoilt = inputs.images.clone()
+    spoilt[5] = torch.nan
+    shares = Objective(models, inputs._replace(images=spoilt), config).texture_prior
+    torch.testing.assert_close(shares, torch.tensor([1.0, 1 / 3, 1 / 3, 1 / 3, 1.0, 1 / 3]))

@@ -210,3 +210,4 @@ def test_learning_needs_something_to_learn_from() -> None:
 def test_fits_to_learn_from_are_short() -> None:
     fit = short_fit(faceworld_preset(), 7)
     assert (fit.steps, fit.second_render, fit.early_stop_window) == (7, False, 0)
+    assert fit.images_that_share_texture_prior == 1
