@@ -38,7 +38,7 @@ from ops.networks.dense_landmarks import DenseLandmarks, see_densely
 from ops.networks.recognition import Recognition, in_bfloat16
 from ops.networks.regressor import Regressor
 from ops.render.rasterize import RasterizerName
-from ops.render.render import Render, Topology, render
+from ops.render.render import Render, SurfaceView, Topology, render, view_surface
 from ops.texture.appearance import AppearanceSolver
 from ops.texture.gan_texture import linear_part
 from ops.texture.interface import TextureModel
@@ -238,13 +238,13 @@ class FitLosses(NamedTuple):
 class Rendered(NamedTuple):
     """The first render of some images, in the crop's frame."""
 
+    view: SurfaceView
     first: Render
     developed: Float[Tensor, "image 3 side side"]
     """The render in the input's colours: grey for a grey photo."""
     composite: Float[Tensor, "image 3 side side"]
     """What recognition is shown: the render over the input, or over black."""
     landmarks_px: Float[Tensor, "image 68 2"]
-    vertices_mm: Float[Tensor, "image vertex 3"]
     texture: Float[Tensor, "image 3 texel texel"]
 
 
@@ -360,14 +360,14 @@ class Objective:
         vertices = shape.vertices_mm(parameters.identity, parameters.expression)
         texture = self.models.texture(parameters.texture, texels)
         side = self.config.render_px
-        light, rasterizer = to_light(parameters.light), self.models.rasterizer
-        first = render(self.topology, vertices, texture, camera, light, side, rasterizer=rasterizer)
+        view = view_surface(self.topology, vertices, camera, side, rasterizer=self.models.rasterizer)
+        first = view.shade(texture, to_light(parameters.light))
         points = choose_landmarks(self.landmark_surface.points_mm(vertices), camera)
         developed = composite = self._developed(first.image, targets)
         if self.config.composite:
             alpha = (targets.skin * first.mask).unsqueeze(1)
             composite = alpha * developed + (1 - alpha) * targets.images
-        return Rendered(first, developed, composite, project_points(camera, points) * side, vertices, texture)
+        return Rendered(view, first, developed, composite, project_points(camera, points) * side, texture)
 
     def _second_face(
         self, parameters: FitParameters, texture: Tensor, targets: Targets, step: int

@@ -24,10 +24,11 @@ from ops.fit.stage_one import fit_stage_one, hold_identity, see_appearance, with
 from ops.fit.stage_two import Ended, StageTwo, Watch
 from ops.geometry.camera import camera_to_vector
 from ops.render.lighting import light_to_vector
+from ops.render.render import SurfaceView, join_views
 
 
 class FitResult(NamedTuple):
-    """What a fit found, on the CPU. Rows of failed images hold their last finite parameters."""
+    """What a fit found, on the CPU but for the last two. Rows of failed images hold their last finite parameters."""
 
     identity: Float[Tensor, "group identity"]
     texture: Float[Tensor, "group latent"]
@@ -49,6 +50,10 @@ class FitResult(NamedTuple):
     """The image's loss or gradient stopped being finite; its group went on without it."""
     seconds: Float[Tensor, " group"]
     """Wall time shared out by image-iterations."""
+    view: SurfaceView
+    """The fitted surfaces as the cameras see them in the crops, on the device of the fit."""
+    textures: Float[Tensor, "group 3 texel texel"]
+    """The largest level of every person's texture, not clamped, on that device."""
 
 
 class _Measures(NamedTuple):
@@ -58,6 +63,7 @@ class _Measures(NamedTuple):
     judge: Float[Tensor, " image"]
     landmarks_px: Float[Tensor, "image 68 2"]
     terms: Float[Tensor, "image term"]
+    texture: Float[Tensor, "image 3 texel texel"]
 
 
 def fit_faces(models: FitModels, inputs: FitInput, config: FitConfig, watch: Watch | None = None) -> FitResult:
@@ -117,7 +123,7 @@ def _finish(ended: Ended, layout: FitParameters, objective: Objective, inputs: F
     with torch.no_grad():
         together = batching_of(inputs.images.device).split(len(inputs.group))
         parts = [_measure(objective, parameters.apply(lambda v, r=rows: v[r]), rows) for rows in together]
-        found = _Measures(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        found = _Measures(*(torch.cat(values) for values in zip(*(part for part, _ in parts), strict=True)))
         terms = FitLosses(*found.terms.unbind(1))
         iterations = ended.iterations + 1.0
         share = torch.zeros(groups, device=iterations.device).index_add_(0, inputs.group, iterations)
@@ -135,19 +141,23 @@ def _finish(ended: Ended, layout: FitParameters, objective: Objective, inputs: F
             iterations=ended.iterations.cpu(),
             diverged=ended.diverged.cpu(),
             seconds=(elapsed * share / share.sum()).cpu(),
+            view=join_views([view for _, view in parts]),
+            textures=found.texture[representative],
         )
 
 
-def _measure(objective: Objective, parameters: FitParameters, images: slice) -> _Measures:
-    """Look at some images on the exact template view, at full texture size."""
+def _measure(objective: Objective, parameters: FitParameters, images: slice) -> tuple[_Measures, SurfaceView]:
+    """Look at some images on the exact template view, at full texture size; also the surfaces that were seen."""
     targets = objective.targets(images)
     rendered = objective.render_first(parameters, targets)
     last = objective.config.steps
     terms = objective.compare(rendered, parameters, targets, last)
     straight = objective.sees_straight(last)
-    return _Measures(
+    measures = _Measures(
         similarity=1 - terms.identity if straight else objective.similarity(targets, rendered.composite),
         judge=objective.judge_similarity(targets, rendered.composite),
         landmarks_px=rendered.landmarks_px,
         terms=torch.stack(terms, 1),
+        texture=rendered.texture,
     )
+    return measures, rendered.view

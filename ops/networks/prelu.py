@@ -30,7 +30,7 @@ def channel_prelu(x: Float[Tensor, "*shape"], slope: Float[Tensor, "*slope"]) ->
     The slope broadcasts to x from the right, as in ONNX; one slope a channel (shape `channel 1 1`) is the fast case.
     """
     if x.ndim == 4 and slope.shape == (x.shape[1], 1, 1):
-        if x.device.type == "cuda":
+        if x.device.type == "cuda" or not (x.requires_grad or slope.requires_grad):
             return functional.prelu(x, slope.flatten())
         if not slope.requires_grad:
             return _ChannelPrelu.apply(x, slope)

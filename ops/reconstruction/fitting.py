@@ -121,7 +121,7 @@ def fit_people(models: FitModels, inputs: FitInput, config: FitConfig, watch: Wa
     """
     inputs = with_identity_prior(models, with_dense_points(models, inputs, config), config)
     result = fit_faces(models, inputs, config, watch)
-    preview = render_fit(models, inputs, result, config.render_px)
+    preview = render_fit(inputs, result)
     spread = shape_std_mm(models, inputs, result)
     textures = [to_bytes(texture) for texture in preview.texture]
     return [

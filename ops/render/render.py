@@ -1,7 +1,9 @@
 """Shape, texture, camera and light to an image: project, rasterise, shade."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from ops.render.lighting import Light
 from ops.render.rasterize import RasterizerName
 from ops.render.shading import PhongMaterial, Scene
 
-__all__ = ["PhongMaterial", "Render", "SurfaceView", "Topology", "render", "view_surface"]
+__all__ = ["PhongMaterial", "Render", "SurfaceView", "Topology", "join_views", "render", "view_surface"]
 
 _SKIN = PhongMaterial()
 
@@ -99,3 +101,10 @@ def view_surface(
     pixels = backend.rasterize(clip, topology.triangles, resolution, resolution)
     normals = backend.normals(vertices_mm, topology.triangles)
     return SurfaceView(backend, topology, vertices_mm, normals, pixels, camera.eye_mm)
+
+
+def join_views(views: Sequence[SurfaceView]) -> SurfaceView:
+    """Views of one topology as those of one batch."""
+    first = views[0]
+    columns = zip(*((view.vertices_mm, view.normals, view.pixels, view.eye_mm) for view in views), strict=True)
+    return SurfaceView(first.backend, first.topology, *(torch.cat(column) for column in columns))

@@ -33,12 +33,14 @@ def load_fit_models(bundle: ModelBundle, device: str) -> FitModels:
     texture = load_texture(bundle.texture, shape)
     context = RegressorContext(shape=shape, texture=texture, recognition_sha256=bundle.recognition.sha256)
     target = torch.device(device)
+    judge = load_recognition(bundle.judge, ()).to(target) if bundle.judge else None
     return FitModels(
         shape=shape.to(device=target),
         texture=texture.to(target),
         recognition=load_recognition(bundle.recognition).to(target),
         prior=load_prior(bundle.prior),
-        judge=load_recognition(bundle.judge, ()).to(target) if bundle.judge else None,
+        # Channels last, two pictures take 13 instead of 19 CPU ms.
+        judge=judge and judge.to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
         regressor=load_regressor(bundle.regressor, context).to(target) if bundle.regressor else None,
         bias=load_bias(bundle.landmark_bias).to(target) if bundle.landmark_bias else None,
         calibration=load_calibration(bundle.calibration, shape).to(target) if bundle.calibration else None,

@@ -63,7 +63,7 @@ def test_a_few_steps_end_where_the_cpu_ends_without_waiting(
     assert waits == {}
     assert launches.total() <= KERNELS_AN_ITERATION
     assert moved / len(inputs.images) / 1e6 <= MEGABYTES_AN_IMAGE
-    assert render_fit(models, to_cuda(inputs), found, SIDE).render.device.type == "cpu"
+    assert render_fit(to_cuda(inputs), found).render.device.type == "cpu"
 
 
 def test_recognition_in_bfloat16_ends_near_the_cpu_and_moves_fewer_bytes(
@@ -141,6 +141,7 @@ def test_between_reviews_finished_people_stay_as_they_are(
         second_render=False,
         early_stop_window=2,
         early_stop_tolerance=0.9,
+        learning_rates=LearningRates(),
     )
     expected = fit_faces(models, inputs, config)
     with PretendedCuda():
