@@ -25,6 +25,8 @@ from scipy.spatial import KDTree
 from evaluation.scan_distance import at_face_size
 from evaluation.template import template_from_model
 from ops.face.dense_points import DensePoints, choose_dense_points, outline_landmarks
+from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_points import JAW
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_photo
 from ops.geometry.mesh import Mesh
@@ -39,7 +41,6 @@ from ops.weights.models import ModelRef, load_landmarks
 from pipeline.scans.scan_folder import ScanFolder, find_scan_folders
 from pipeline.scans.views import ViewRange, upright
 
-RIGHT_EYE, LEFT_EYE = 36, 45
 ON_SCAN_MM = 4.0
 LEAST_FACING = 0.15
 MIN_SCORE = 0.3
@@ -57,7 +58,7 @@ class View(NamedTuple):
 
     @property
     def eyes_px(self) -> float:
-        return float(np.linalg.norm(self.dense_px[RIGHT_EYE] - self.dense_px[LEFT_EYE]))
+        return float(np.linalg.norm(self.dense_px[RIGHT_OUTER_EYE] - self.dense_px[LEFT_OUTER_EYE]))
 
 
 def main() -> None:
@@ -220,7 +221,7 @@ def compare_photos(
         truth = None if place is None else reference(image, *place)[0]
         if truth is None or not np.isfinite(truth).all():
             continue
-        eyes = np.linalg.norm(truth[RIGHT_EYE] - truth[LEFT_EYE])
+        eyes = np.linalg.norm(truth[RIGHT_OUTER_EYE] - truth[LEFT_OUTER_EYE])
         for name, network in networks.items():
             found = network(image, *place)[0]
             errors[name].append((found - truth) / eyes)
@@ -230,7 +231,7 @@ def compare_photos(
         offsets = np.stack(misses)
         distance = np.linalg.norm(offsets, axis=-1)
         without = np.linalg.norm(offsets - offsets.mean(0), axis=-1).mean()
-        inner = distance[:, 17:].mean()
+        inner = distance[:, JAW:].mean()
         print(
             f"{name}: {len(misses)} photos, mean {100 * distance.mean():.2f} %, median photo "
             f"{100 * np.median(distance.mean(1)):.2f} %, without the jaw {100 * inner:.2f} %, "

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.authors_protocol import MM_PER_UNIT, TemplateUnits, evaluate_authors, landmark_alignment
+from ops.face.landmark_parts import NOSE_TIP
 from ops.geometry.mesh import Mesh, read_mesh, write_obj
 from ops.registration.alignment import align_points
 from ops.registration.register import RegistrationConfig, Template, register_scan
@@ -141,7 +142,7 @@ def _made_up(scratch: Path) -> tuple[Template, list[Case]]:
     mesh = _face(SIDE, None)
     inner = np.flatnonzero(np.linalg.norm(mesh.vertices[:, :2], axis=1) < 70)
     landmarks = rng.choice(inner, 68, replace=False)
-    landmarks[30] = int(mesh.vertices[:, 2].argmax())
+    landmarks[NOSE_TIP] = int(mesh.vertices[:, 2].argmax())
     template = Template(mesh=mesh, landmarks=landmarks)
     cases: list[Case] = []
     for k in range(7):
@@ -158,7 +159,7 @@ def _write_case(
     for path, values in zip(paths, vertices, strict=True):
         write_obj(path, Mesh(values, template.mesh.triangles))
     alignment = landmark_alignment(template, raw_landmarks)
-    nose_tip = align_points(alignment, raw_landmarks[30])
+    nose_tip = align_points(alignment, raw_landmarks[NOSE_TIP])
     return Case(name, *paths, nose_tip, alignment.scale, "tight" in name)
 
 

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ops.face.landmark_parts import LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 from ops.face.skin import skin_weight
 from ops.files.photo import LUMA, decode_png
 from ops.fit import FitModels
@@ -38,7 +39,7 @@ from pipeline.training.texture_people import aligned_frames, eye_distance_px
 FINE_PX = 448
 DETAILED_EYES_PX = 60.0
 TONE_BLUR_PX = 4.0
-FEATURES = (slice(36, 42), slice(42, 48), slice(48, 60), slice(31, 36), slice(17, 22), slice(22, 27))
+FEATURES = (RIGHT_EYE, LEFT_EYE, OUTER_LIPS, NOSTRILS, RIGHT_BROW, LEFT_BROW)
 """Landmarks of eyes, mouth, nostrils and brows: their outlines are geometry."""
 Picture = Float[Tensor, "3 side side"]
 

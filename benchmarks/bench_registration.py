@@ -19,10 +19,11 @@ import numpy as np
 
 from benchmarks.raw_scans import Difficulty, make_raw_scan
 from evaluation.template import template_from_model
+from ops.face.landmark_parts import NOSE_TIP
 from ops.face.morphable_model import MorphableModel, load_morphable_model
 from ops.faceworld.shape import faceworld_model
 from ops.geometry.mesh import Mesh
-from ops.registration.register import FACE_RADIUS_MM, NOSE_TIP, RegistrationConfig, flipped_share, register_scan
+from ops.registration.register import FACE_RADIUS_MM, RegistrationConfig, flipped_share, register_scan
 
 MEAN_GOAL_MM, WORST_GOAL_MM, CPU_GOAL_S = 0.65, 0.9, 5.0
 ICT_FILE = "ict_facekit.safetensors"

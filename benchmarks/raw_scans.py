@@ -15,6 +15,8 @@ from jaxtyping import Float
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
+from ops.face.landmark_parts import NOSE_TIP
+from ops.face.landmark_points import JAW
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.people import EXPRESSION_SCALE, sample_identity
 from ops.geometry.mesh import Mesh, submesh
@@ -28,8 +30,6 @@ HIDDEN_MM = 1.5
 """A point this far behind what a camera sees first is hidden."""
 CAMERA_DISTANCE_MM = 900.0
 WAVES = 24
-JAW = slice(0, 17)
-NOSE_TIP = 30
 UNITS_IN_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 
 
@@ -82,7 +82,7 @@ def make_raw_scan(model: MorphableModel, seed: tuple[int, ...], difficulty: Diff
     noisy = surface.vertices + vertex_normals(surface) * rng.normal(0, noise, (len(surface.vertices), 1))
     points = person[landmark_vertices]
     deviation = np.full((len(points), 1), rng.uniform(*drawn.landmark_mm))
-    deviation[JAW] *= 2
+    deviation[:JAW] *= 2
     annotated = points + rng.normal(0, 1, points.shape) * deviation
     annotated = noisy[KDTree(noisy).query(annotated)[1]]
     missing = int(rng.integers(0, drawn.missing_landmarks + 1))

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from evaluation.parts import NOSE_TIP, Distances, in_whole_triangles, quantile, sphere_crop
+from evaluation.parts import Distances, in_whole_triangles, quantile, sphere_crop
 from evaluation.result import PairResult
 from ops.errors import DegeneratePointsError, TopologyMismatchError, UnitsError, UnsupportedInputError
+from ops.face.landmark_parts import NOSE_TIP
 from ops.geometry.mesh import Mesh
 from ops.registration.alignment import IDENTITY, Alignment, ScaleRule, align_points, compose_alignments, fit_alignment
 from ops.registration.closest_point import ClosestPointIndex

@@ -6,6 +6,19 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 
+from ops.face.landmark_parts import (
+    BELOW_JAW_ENDS,
+    BROWS,
+    EYES,
+    LOWER_JAW,
+    MOUTH,
+    MOUTH_CORNERS,
+    NOSE,
+    NOSE_WINGS,
+    NUMBERS,
+    OUTER_EYES,
+)
+
 
 class Region(StrEnum):
     """A part of the face."""
@@ -18,8 +31,12 @@ class Region(StrEnum):
     JAW = "jaw"
 
 
-_PARTS = {Region.NOSE: range(27, 36), Region.EYES: range(36, 48), Region.MOUTH: range(48, 68), Region.JAW: range(4, 13)}
-_BROWS, _JAW_ENDS, _EYES, _WINGS, _CORNERS = range(17, 27), (1, 15), (36, 45), (31, 35), (48, 54)
+_PARTS = {
+    Region.NOSE: NUMBERS[NOSE],
+    Region.EYES: NUMBERS[EYES],
+    Region.MOUTH: NUMBERS[MOUTH],
+    Region.JAW: NUMBERS[LOWER_JAW],
+}
 FOREHEAD_STEPS = (0.1, 0.25, 0.4, 0.6)
 """How far above the brows the forehead's anchors lie, in distances of the brows from the mouth."""
 
@@ -34,13 +51,13 @@ def label_regions(
     """
     anchors = [landmarks_mm[list(part)] for part in _PARTS.values()]
     names = [region for region, part in _PARTS.items() for _ in part]
-    brows = landmarks_mm[list(_BROWS)]
+    brows = landmarks_mm[list(NUMBERS[BROWS])]
     up = brows.mean(0) - landmarks_mm[list(_PARTS[Region.MOUTH])].mean(0)
     forehead = [brows + step * up for step in FOREHEAD_STEPS]
     names += [Region.FOREHEAD] * (len(forehead) * len(brows))
     cheeks = [
         share * landmarks_mm[end] + (1 - share) * landmarks_mm[middle]
-        for end, *inner in zip(_JAW_ENDS, _EYES, _WINGS, _CORNERS, strict=True)
+        for end, *inner in zip(BELOW_JAW_ENDS, OUTER_EYES, NOSE_WINGS, MOUTH_CORNERS, strict=True)
         for middle in inner
         for share in (0.35, 0.5, 0.7)
     ]

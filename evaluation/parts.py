@@ -7,18 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32
 
 from ops.errors import DegeneratePointsError
+from ops.face.landmark_parts import BROWS, CHIN, NASION
 from ops.geometry.mesh import Mesh
 from ops.registration.surface import Rejection, Surface, vertex_areas, vertex_normals
-
-OUTER_EYES = (36, 45)
-INNER_EYES = (39, 42)
-NOSE_TIP = 30
-NOSE_BASE = 33
-NOSE_BRIDGE = 27
-CHIN = 8
-BROWS = slice(17, 27)
-SEVEN_POINTS = (36, 39, 42, 45, 33, 48, 54)
-"""Eye corners, base of the nose, mouth corners."""
 
 _LOOK = Rejection(border=True, min_normal_cosine=0.0)
 
@@ -73,8 +64,8 @@ def in_whole_triangles(
 def below_forehead(
     points: Float[np.ndarray, "point 3"], landmarks: Float[np.ndarray, "68 3"], margin_mm: float
 ) -> Bool[np.ndarray, " point"]:
-    """Points no further than the margin above the highest brow landmark, up being from chin to nose bridge."""
-    up = landmarks[NOSE_BRIDGE] - landmarks[CHIN]
+    """Points no further than the margin above the highest brow landmark, up being from chin to nasion."""
+    up = landmarks[NASION] - landmarks[CHIN]
     up = up / np.linalg.norm(up)
     limit = np.nanmax(landmarks[BROWS] @ up) + margin_mm
     return points @ up <= limit

@@ -10,15 +10,24 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from evaluation.parts import BROWS, INNER_EYES, NOSE_BASE, NOSE_BRIDGE, OUTER_EYES, SEVEN_POINTS
 from evaluation.scan_protocols import AnnotatedMesh
 from ops.errors import DegeneratePointsError, UnsupportedInputError
+from ops.face.landmark_parts import (
+    BROWS,
+    INNER_EYES,
+    LEFT_OUTER_EYE,
+    MOUTH_CORNERS,
+    NASION,
+    NOSE_BASE,
+    OUTER_EYES,
+    RIGHT_OUTER_EYE,
+    SEVEN_POINTS,
+)
 from ops.geometry.mesh import Mesh
 from ops.registration.alignment import ScaleRule, align_points, compose_alignments, fit_alignment, invert_alignment
 from ops.registration.surface import Rejection, Surface, area_normals
 
 EYE_DISTANCE_MM = 90.0
-MOUTH_CORNERS = (48, 54)
 SAMPLES, CANDIDATES = 12_000, 60_000
 MIN_FACING = 0.15
 """Least cosine between a sample's normal and the direction in which the face looks."""
@@ -81,7 +90,7 @@ def at_face_size(scan: AnnotatedMesh) -> AnnotatedMesh:
 def face_frame(landmarks: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "3 3"]:
     """Directions to the face's left, up and forward, by its eyes and mouth."""
     eyes, mouth = (landmarks[list(pair)].mean(0) for pair in (OUTER_EYES, MOUTH_CORNERS))
-    x = landmarks[OUTER_EYES[1]] - landmarks[OUTER_EYES[0]]
+    x = landmarks[LEFT_OUTER_EYE] - landmarks[RIGHT_OUTER_EYE]
     x = x / np.linalg.norm(x)
     y = eyes - mouth
     y = y - (y @ x) * x
@@ -92,7 +101,7 @@ def face_frame(landmarks: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "3 3"]
 def sample_face(scan: AnnotatedMesh, *, bearded: bool = False) -> FaceSamples:
     """Points of the surface of a scan at face size, drawn by area with a fixed seed.
 
-    Without landmarks of brows and bridge the inner eyes and the outer ones stand for them.
+    Without landmarks of brows and nasion the inner eyes and the outer ones stand for them.
 
     Raises:
         DegeneratePointsError: no surface where the face should be.
@@ -112,11 +121,11 @@ def sample_face(scan: AnnotatedMesh, *, bearded: bool = False) -> FaceSamples:
     frame = face_frame(landmarks)
     up, forward = frame[1], frame[2]
     base = landmarks[NOSE_BASE]
-    bridge = landmarks[NOSE_BRIDGE]
-    if not np.isfinite(bridge).all():
-        bridge = landmarks[list(INNER_EYES)].mean(0)
-    centre = base + CROP_HEIGHT * (bridge - base)
-    size = float(np.linalg.norm(np.subtract(*landmarks[list(OUTER_EYES)])) + np.linalg.norm(bridge - base))
+    nasion = landmarks[NASION]
+    if not np.isfinite(nasion).all():
+        nasion = landmarks[list(INNER_EYES)].mean(0)
+    centre = base + CROP_HEIGHT * (nasion - base)
+    size = float(np.linalg.norm(np.subtract(*landmarks[list(OUTER_EYES)])) + np.linalg.norm(nasion - base))
     brows = landmarks[BROWS]
     known = np.isfinite(brows).all(1)
     top = float((brows[known] @ up).mean()) if known.any() else float(landmarks[list(OUTER_EYES)].mean(0) @ up) + 15.0

@@ -22,11 +22,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from evaluation.parts import (
-    INNER_EYES,
-    NOSE_BASE,
-    NOSE_TIP,
-    OUTER_EYES,
-    SEVEN_POINTS,
     DistanceKind,
     Distances,
     Reduction,
@@ -41,6 +36,7 @@ from evaluation.parts import (
 )
 from evaluation.result import PairResult
 from ops.errors import DegeneratePointsError, GeometryError, UnitsError, UnsupportedInputError
+from ops.face.landmark_parts import INNER_EYES, LEFT_OUTER_EYE, NOSE_BASE, NOSE_TIP, RIGHT_OUTER_EYE, SEVEN_POINTS
 from ops.geometry.mesh import Mesh
 from ops.registration.alignment import Alignment, ScaleRule, align_points, fit_alignment, invert_alignment
 from ops.registration.icp import Icp, IcpState, Metric
@@ -104,7 +100,7 @@ def nose_crop(truth: AnnotatedMesh) -> Crop:
     The nose goes from landmark 33 to the middle of the inner eyes.
     """
     base = _annotated(truth, NOSE_BASE)
-    eyes = _annotated(truth, OUTER_EYES[0]) - _annotated(truth, OUTER_EYES[1])
+    eyes = _annotated(truth, RIGHT_OUTER_EYE) - _annotated(truth, LEFT_OUTER_EYE)
     nose = (_annotated(truth, INNER_EYES[0]) + _annotated(truth, INNER_EYES[1])) / 2 - base
     radius = NOW_CROP_FACTOR * float(np.linalg.norm(eyes) + np.linalg.norm(nose))
     centre = base + NOW_CROP_HEIGHT * nose

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int
 
-from evaluation.parts import OUTER_EYES
 from ops.errors import ConfigurationError, GanfitError, UnitsError
+from ops.face.landmark_parts import OUTER_EYES
 from ops.face.morphable_model import MorphableModel
 from ops.geometry.mesh import Mesh, read_mesh, submesh
 from ops.registration.register import Template

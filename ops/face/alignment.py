@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from ops.face.landmark_parts import LEFT_EYE, MOUTH_CORNERS, NOSE_TIP, RIGHT_EYE
 from ops.geometry.similarity import fit_similarity
 
 ARCFACE_SIDE_PX = 112
@@ -25,12 +26,12 @@ CROP_CENTRE_TEMPLATE_PX = (56.0, 65.0)
 """Centre of the crop in template pixels: between nose root and nose tip."""
 CROP_SIDE_TEMPLATE_PX = 150.0
 """Side of the crop in template pixels: 1.34 templates, from above the forehead to below the chin."""
+_FIVE_PARTS = (RIGHT_EYE, LEFT_EYE, *(slice(point, point + 1) for point in (NOSE_TIP, *MOUTH_CORNERS)))
 
 
 def five_points(landmarks_px: Float[Tensor, "*batch 68 2"]) -> Float[Tensor, "*batch 5 2"]:
     """Eye centres, nose tip and mouth corners of iBUG-68 points, in the order of `ARCFACE_TEMPLATE_PX`."""
-    parts = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
-    return torch.stack([landmarks_px[..., part, :].mean(-2) for part in parts], -2)
+    return torch.stack([landmarks_px[..., part, :].mean(-2) for part in _FIVE_PARTS], -2)
 
 
 def crop_from_image(landmarks_px: Float[Tensor, "*batch 68 2"], side_px: int) -> Float[Tensor, "*batch 2 3"]:

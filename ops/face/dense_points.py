@@ -8,6 +8,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from ops.errors import ConfigurationError
+from ops.face.landmark_parts import CHIN, NASION
 from ops.face.landmark_points import JAW
 from ops.face.morphable_model import LANDMARK_COUNT, MorphableModel
 from ops.geometry.mesh_normals import vertex_normals
@@ -19,7 +20,6 @@ FOREHEAD_MM = 50.0
 """How far above the nasion points lie at most: hair covers what is higher."""
 MIDLINE_MM = 0.5
 """A vertex so near to the plane of symmetry is its own partner."""
-NASION = 27
 MIRROR = torch.tensor((-1.0, 1.0, 1.0), dtype=torch.float64)
 
 
@@ -123,8 +123,8 @@ def outline_choice(
     """Which points are the 68 landmarks; see `outline_landmarks`."""
     x = points[..., jaw, 0]
     outward = torch.ones(JAW, dtype=x.dtype, device=x.device)
-    outward[: JAW // 2] = -1
-    outward[JAW // 2] = 0
+    outward[:CHIN] = -1
+    outward[CHIN] = 0
     best = (x * outward.unsqueeze(-1)).argmax(-1, keepdim=True)
     carried = jaw.to(x.device).expand(*best.shape[:-2], *jaw.shape).gather(-1, best).squeeze(-1)
     inner = torch.arange(JAW, LANDMARK_COUNT, device=x.device).expand(*carried.shape[:-1], -1)
@@ -142,5 +142,5 @@ def _front(model: MorphableModel) -> Tensor:
     normals = vertex_normals(mean.unsqueeze(0), model.triangles)[0]
     region = model.regions.get("narrow_face", model.regions["face"]) & model.regions["skin"]
     height = mean[:, 1] - mean[model.landmarks[NASION], 1]
-    chin = float(mean[model.landmarks[JAW // 2], 1] - mean[model.landmarks[NASION], 1])
+    chin = float(mean[model.landmarks[CHIN], 1] - mean[model.landmarks[NASION], 1])
     return region & (normals[:, 2] > SMALLEST_FRONT) & (height < FOREHEAD_MM) & (height > chin - 5.0)

@@ -6,12 +6,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ops.face.landmark_parts import CHIN
 from ops.face.morphable_model import MorphableModel, MorphablePoints
 from ops.geometry.camera import Camera, project_points
 
 JAW = 17
-NOSE_TIP = 30
-CHIN = 8
 
 
 class LandmarkSurface(NamedTuple):

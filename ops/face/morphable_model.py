@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 from ops.errors import ModelFormatError, UnitsError
+from ops.face.landmark_parts import OUTER_EYES
 from ops.files.tensor_file import read_tensor_file, write_tensor_file
 
 FILE_FORMAT = "ganfit-morphable-model"
@@ -27,7 +28,6 @@ FILE_VERSION = 1
 OUTER_EYE_DISTANCE_MM = (60.0, 130.0)
 LANDMARK_COUNT = 68
 JAW_LANDMARK_COUNT = 17
-RIGHT_OUTER_EYE, LEFT_OUTER_EYE = 36, 45
 REQUIRED_REGIONS = ("face", "skin")
 ExpressionKind = Literal["gaussian", "blendshape"]
 
@@ -164,7 +164,7 @@ class MorphableModel:
 
     def outer_eye_distance_mm(self) -> float:
         """Distance of the outer eye corners (landmarks 36 and 45) in the mean face."""
-        ends = self.mean_mm[self.landmarks[[RIGHT_OUTER_EYE, LEFT_OUTER_EYE]]]
+        ends = self.mean_mm[self.landmarks[list(OUTER_EYES)]]
         return float((ends[0] - ends[1]).norm())
 
 

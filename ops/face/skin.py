@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ops.face.landmark_parts import BROWS, LEFT_JAW_END, NOSE_TIP, RIGHT_JAW_END
+from ops.face.landmark_points import JAW
+
 FOREHEAD = 0.35
 """How far above the brows the compared skin reaches, in distances from brows to nose tip: below most fringes."""
 SUPERSAMPLING = 4
@@ -28,10 +31,10 @@ def skin_weight(landmarks_px: Float[Tensor, "image 68 2"], side_px: int) -> Floa
         if not np.isfinite(points).all():
             masks.append(np.zeros((side_px, side_px), np.float32))
             continue
-        brows = points[17:27]
-        up = brows.mean(0) - points[30]
-        jaw = points[0:17]
-        temples = (points[16] + 0.25 * up, points[0] + 0.25 * up)
+        brows = points[BROWS]
+        up = brows.mean(0) - points[NOSE_TIP]
+        jaw = points[:JAW]
+        temples = (points[LEFT_JAW_END] + 0.25 * up, points[RIGHT_JAW_END] + 0.25 * up)
         forehead = brows[::-1] + FOREHEAD * up
         # The raised brow line is drawn in towards the middle, as a forehead is narrower at the top.
         forehead = forehead.mean(0) + 0.95 * (forehead - forehead.mean(0))

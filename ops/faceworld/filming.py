@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from ops.face.landmark_parts import NASION, NOSE_TIP
 from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.backgrounds import paint_background
 from ops.faceworld.clip_styles import ClipStyle
 from ops.faceworld.people import Person, sample_expression
-from ops.faceworld.scenes import FACE_HEIGHT_MM, HEAD_CENTRE_MM, NASION, SUPERSAMPLING
+from ops.faceworld.scenes import FACE_HEIGHT_MM, HEAD_CENTRE_MM, SUPERSAMPLING
 from ops.geometry.camera import Camera, project_points
 from ops.geometry.rotation import rotation_from_euler
 from ops.render.lighting import Light
@@ -26,7 +27,6 @@ from ops.render.render import Topology, render
 FRAME_RATE = 25
 EXPRESSION_FRAMES = 15
 """From one expression to the next."""
-NOSE_TIP = 30
 LIGHT_DISTANCE_MM = 3000.0
 NECK_MM, BODY_MM = 120.0, (215.0, 80.0)
 """The body below the head's centre: where the shoulders begin, their half width, and how far they slope."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.spatial import Delaunay, KDTree
 
+from ops.face.landmark_parts import NOSE_TIP
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.head import SIDE
 from ops.geometry.mesh import Mesh, submesh
@@ -30,7 +31,6 @@ JITTER = 0.22
 """Standard deviation of the lattice's disorder, in spacings."""
 LONGEST_EDGE = 2.2
 """Longer edges of the tessellation, in spacings, are no surface."""
-NOSE_TIP = 30
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
+from ops.face.landmark_parts import NASION
 from ops.face.landmark_points import choose_landmarks, landmark_vertices
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.backgrounds import Picture, paint_background, paint_occluder
@@ -30,7 +31,6 @@ NEAREST_MM = 350.0
 SUPERSAMPLING = 2
 METERED_LUMA = (0.3, 0.75)
 """Cameras expose for faces: the mean luma of the faces, RGB in [0, 1], is brought between these."""
-NASION = 27
 
 
 class FacePlace(NamedTuple):

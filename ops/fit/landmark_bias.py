@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ops.errors import MissingModelFileError, ModelFormatError
+from ops.face.landmark_parts import INNER_LOWER_LIP, INNER_UPPER_LIP, LOWER_LIDS, UPPER_LIDS
 from ops.face.landmark_points import JAW
 from ops.face.morphable_model import MorphableModel
 from ops.fit.initial_camera import initial_camera
@@ -27,7 +28,7 @@ YAW_UNIT, PITCH_UNIT = 0.5, 0.3
 MAX_YAW, MAX_PITCH = 0.7, 0.45
 """Radians beyond which the bias stays as it is there: it was not seen further out."""
 TERMS = 4
-OPENINGS = ((37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65))
+OPENINGS = tuple(zip((*UPPER_LIDS, *INNER_UPPER_LIP), (*LOWER_LIDS, *INNER_LOWER_LIP), strict=True))
 """Upper and lower points of eyelids and inner lips. How far they are apart is the photo's expression: a scan with
 closed eyes would open everybody else's, so both have one bias."""
 _RIDGE = (0.0, 2.0, 2.0, 6.0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ops.face.blendshapes import SMILE, blendshape_direction, has_ict_expressions
 from ops.face.dense_points import DenseSight
 from ops.face.landmark_calibration import LandmarkCalibration
+from ops.face.landmark_parts import EYES
 from ops.face.landmark_points import JAW, choose_candidates, landmark_surface
 from ops.face.morphable_model import MorphableModel, MorphablePoints
 from ops.fit.initial_camera import initial_camera
@@ -21,7 +22,6 @@ from ops.fit.parameters import CAMERA_UNITS, to_camera
 from ops.geometry.camera import Camera, camera_from_world, project_points, view_points
 
 COORDINATES = 136
-EYES = slice(36, 48)
 ABOVE_EYES_MM = 6.0
 """Dense points further above the eyelids lie on brows and forehead."""
 

@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ops.face.landmark_parts import LEFT_OUTER_EYE, LOWER_LIDS, RIGHT_OUTER_EYE, UPPER_LIDS
 from ops.geometry.constants import constant_index
 from ops.networks.recognition import cosine_similarity
 
 EPSILON = 1e-8
-UPPER_LIDS, LOWER_LIDS = (37, 38, 43, 44), (41, 40, 47, 46)
-"""Eyelid points above each other, in iBUG-68 order."""
 
 
 def identity_distance(
@@ -59,7 +58,7 @@ def landmark_error(
     first_px: Float[Tensor, "image 68 2"], truth_px: Float[Tensor, "image 68 2"]
 ) -> Float[Tensor, " image"]:
     """Mean point distance over the distance of the outer eye corners of the truth (the 300-W measure)."""
-    outer_eye = (truth_px[:, 36] - truth_px[:, 45]).norm(dim=-1).clamp_min(EPSILON)
+    outer_eye = (truth_px[:, RIGHT_OUTER_EYE] - truth_px[:, LEFT_OUTER_EYE]).norm(dim=-1).clamp_min(EPSILON)
     return (first_px - truth_px).norm(dim=-1).mean(-1) / outer_eye
 
 

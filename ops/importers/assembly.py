@@ -22,20 +22,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ops.errors import ModelFormatError, UnitsError
-from ops.face.morphable_model import (
-    LEFT_OUTER_EYE,
-    OUTER_EYE_DISTANCE_MM,
-    RIGHT_OUTER_EYE,
-    ModelMetadata,
-    MorphableModel,
-)
+from ops.face.landmark_parts import CHIN, LEFT_OUTER_EYE, NOSE_TIP, OUTER_EYES, RIGHT_OUTER_EYE, UPPER_BRIDGE
+from ops.face.morphable_model import OUTER_EYE_DISTANCE_MM, ModelMetadata, MorphableModel
 from ops.importers.landmark_file import LandmarkVertices
 
 CYLINDRICAL_LAYOUT = "cylindrical-v1"
 FACE_RADIUS_MM = 110.0
 """Vertices of the mean within this distance of the nose tip count as face where a model does not say itself."""
 IDENTITY_SPREAD_MM = (0.3, 30.0)
-CHIN, NOSE_BRIDGE, NOSE_TIP = 8, 28, 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +85,7 @@ def check_indices(indices: Integer[np.ndarray, "..."], count: int, name: str) ->
 def check_frame(mean_mm: Float[np.ndarray, "vertex 3"], landmarks: Int[np.ndarray, "68"]) -> None:
     """Refuse a mean face that does not look along +z, upright, with the subject's left at +x."""
     points = mean_mm[landmarks]
-    eyes = points[[RIGHT_OUTER_EYE, LEFT_OUTER_EYE]]
+    eyes = points[list(OUTER_EYES)]
     wrong: list[str] = []
     if eyes[1, 0] <= eyes[0, 0]:
         wrong.append("its left outer eye corner (landmark 45) is not at larger x than the right one (36)")
@@ -159,11 +153,11 @@ def cylindrical_layout(
     landmarks: Int[np.ndarray, "68"],
 ) -> tuple[Float[np.ndarray, "uv 2"], Int[np.ndarray, "triangle 3"]]:
     """Texture coordinates of the layout `cylindrical-v1` and their corner indices."""
-    eyes = mean_mm[landmarks[[RIGHT_OUTER_EYE, LEFT_OUTER_EYE]]]
+    eyes = mean_mm[landmarks[list(OUTER_EYES)]]
     size = float(np.linalg.norm(eyes[1] - eyes[0]))
     centre = eyes.mean(0)
     angle = np.arctan2(mean_mm[:, 0] - centre[0], mean_mm[:, 2] - (centre[2] - size)) / (math.pi / 2)
-    height = (mean_mm[:, 1] - mean_mm[landmarks[NOSE_BRIDGE], 1]) / (1.25 * size)
+    height = (mean_mm[:, 1] - mean_mm[landmarks[UPPER_BRIDGE], 1]) / (1.25 * size)
     beyond_angle = np.sign(angle) * (1 + 0.25 * (np.abs(angle) - 1))
     beyond_height = np.sign(height) * (1 + 0.25 * (1 - 1 / np.abs(height).clip(1)))
     u = 0.5 + 0.4 * np.where(np.abs(angle) <= 1, angle, beyond_angle)

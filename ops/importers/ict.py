@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from ops.errors import MissingModelFileError, ModelFormatError
+from ops.face.landmark_parts import CHIN
 from ops.face.morphable_model import ModelMetadata, MorphableModel
 from ops.importers.assembly import check_frame, check_identity_spread, check_indices
 from ops.importers.ict_folder import (
@@ -135,7 +136,8 @@ def _from_npz(path: Path) -> _Arrays:
     materials = [str(name) for name in content["material_names"]]
     check_indices(content["tri_region"], len(names), "tri_region")
     check_indices(content["tri_material"], len(materials), "tri_material")
-    jaw = np.concatenate((content["jaw_r"].ravel(), content["lmk68"].ravel()[8:9], content["jaw_l"].ravel()))
+    chin = content["lmk68"].ravel()[CHIN : CHIN + 1]
+    jaw = np.concatenate((content["jaw_r"].ravel(), chin, content["jaw_l"].ravel()))
     return _Arrays(
         mean_cm=content["mean"],
         identity_cm=_scaled_basis(content, "id"),
@@ -197,7 +199,7 @@ def _from_folder(folder: IctFolder) -> _Arrays:
         uv=folder.uv,
         uv_triangles=folder.uv_triangles,
         landmarks=np.array(LANDMARKS),
-        jaw=np.array((*JAW_RIGHT, LANDMARKS[8], *JAW_LEFT)),
+        jaw=np.array((*JAW_RIGHT, LANDMARKS[CHIN], *JAW_LEFT)),
         vertex_region=vertex_region,
         region_names=names,
         triangle_part=[

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ops.errors import ConfigurationError, ModelFormatError
 from ops.face.dense_points import DensePoints, DenseSight, outline_landmarks
+from ops.face.landmark_parts import BROWS, CHIN, LEFT_EYE, RIGHT_EYE
 from ops.face.morphable_model import MorphableModel
 from ops.files.tensor_file import read_tensor_file
 from ops.networks.embedded_blocks import CONTENT, ConvUnit, Residual, load_weights
@@ -29,8 +30,6 @@ WIDTHS = (16, 32, 64, 128, 256)
 MAP_CHANNELS = 64
 LEAST_DEVIATION = 0.002
 """Of a point, in crop sides: a quarter of a pixel."""
-RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
-BROWS, CHIN = slice(17, 27), 8
 FOREHEAD_SHARE = 0.25
 """How far above the brows dense points go, in distances from the chin to the eyes."""
 BATCH = 16

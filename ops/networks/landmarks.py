@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 from torch import nn
 
 from ops.errors import ModelFormatError
+from ops.face.landmark_parts import BROWS
 from ops.networks.face_crop import CropView, crop_faces, points_in_image
 from ops.networks.onnx.graph import OnnxGraph
 from ops.networks.onnx.session import OnnxSession
@@ -35,7 +36,6 @@ PFLD_DRIFT = 0.00625
 
 PFLD's answers are displaced right by 1.4 to 1.9 % of the outer-eye distance, which mirrored views cancel, and down by
 about as much, which they cannot: on the mean of 160 aligned portraits the eye contours lie below the pupils."""
-BROWS = slice(17, 27)
 MAX_BATCH = 64
 
 

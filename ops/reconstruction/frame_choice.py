@@ -27,6 +27,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ops.face.landmark_parts import (
+    INNER_LOWER_LIP,
+    INNER_UPPER_LIP,
+    LEFT_EYE,
+    LOWER_LIDS,
+    NOSE_TIP,
+    NOSTRILS,
+    OUTER_EYES,
+    RIGHT_EYE,
+    UPPER_LIDS,
+)
 from ops.face.signal import face_signal
 from ops.reconstruction.detection import Candidate
 
@@ -39,11 +50,6 @@ LARGE_PX = 200.0
 """Faces larger than this are no better: a fit sees fewer pixels."""
 YAW_STEP_DEG = 25.0
 """Poses this far apart are different enough."""
-
-_LEFT_EYE, _RIGHT_EYE, _BELOW_NOSE = slice(36, 42), slice(42, 48), slice(31, 36)
-_OUTER_EYES, _NOSE_TIP = (36, 45), 30
-_UPPER_LIDS, _LOWER_LIDS = (37, 38, 43, 44), (41, 40, 47, 46)
-_UPPER_LIP, _LOWER_LIP = (61, 62, 63), (67, 66, 65)
 
 
 class FrameView(NamedTuple):
@@ -63,15 +69,15 @@ class FrameView(NamedTuple):
 def view_of(face: Candidate) -> FrameView:
     """Measure a face."""
     points = face.landmarks_px.astype(np.float64)
-    between_eyes = (points[_LEFT_EYE].mean(0) + points[_RIGHT_EYE].mean(0)) / 2
-    nose = max(float(np.linalg.norm(points[_BELOW_NOSE].mean(0) - between_eyes)), 1e-6)
-    left, right = points[list(_OUTER_EYES)]
-    half = (right - left) / 2
-    aside = float((points[_NOSE_TIP] - (left + right) / 2) @ half / max(half @ half, 1e-6))
+    between_eyes = (points[RIGHT_EYE].mean(0) + points[LEFT_EYE].mean(0)) / 2
+    nose = max(float(np.linalg.norm(points[NOSTRILS].mean(0) - between_eyes)), 1e-6)
+    right, left = points[list(OUTER_EYES)]
+    half = (left - right) / 2
+    aside = float((points[NOSE_TIP] - (right + left) / 2) @ half / max(half @ half, 1e-6))
     return FrameView(
         face_signal(face.crop).sharpness,
-        _gap(points, _UPPER_LIDS, _LOWER_LIDS) / nose,
-        _gap(points, _UPPER_LIP, _LOWER_LIP) / nose,
+        _gap(points, UPPER_LIDS, LOWER_LIDS) / nose,
+        _gap(points, INNER_UPPER_LIP, INNER_LOWER_LIP) / nose,
         float((face.box_xyxy_px[2:] - face.box_xyxy_px[:2]).max()),
         face.score,
         float(np.degrees(np.arctan(aside))),

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, grid_sample, interpolate
 
 from ops.face.alignment import resample_window
+from ops.face.landmark_parts import BROWS, EYES, MOUTH, NOSTRILS, NUMBERS
 from ops.face.morphable_model import MorphableModel
 from ops.face.signal import are_grey
 from ops.face.skin import skin_weight
@@ -39,7 +40,7 @@ SKIN_PIXEL = (1.5 / 256, 2.3 / 256)
 like that is compression."""
 LOOKED_AT = (0.0, 0.0, 1.0, 1.0, 1.0)
 """Bands whose shares recognition decides."""
-FEATURES = (*range(17, 27), *range(31, 68))
+FEATURES = (*NUMBERS[BROWS], *NUMBERS[NOSTRILS], *NUMBERS[EYES], *NUMBERS[MOUTH])
 """Landmarks of brows, nostrils, eyes and mouth, whose outlines are misfit where they are fine."""
 FEATURE_MM = (4.0, 8.0)
 """A texel nearer to one than the first belongs to it; from the second on it is plain skin."""

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from ops.face.alignment import apply_affine, five_points
+from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.files.photo import Photo
 from ops.networks.face_crop import invert_affine
 from ops.networks.landmarks import LandmarkNetwork
@@ -50,7 +51,7 @@ def look_again(network: LandmarkNetwork, crop: AlignedCrop, landmarks_px: Float[
     found = (again @ back[:, :2].T + back[:, 2]).astype(np.float32)
     if not np.isfinite(again).all():
         return SecondLook(found, NOWHERE)
-    eyes = float(np.linalg.norm(used[36] - used[45]))
+    eyes = float(np.linalg.norm(used[RIGHT_OUTER_EYE] - used[LEFT_OUTER_EYE]))
     return SecondLook(found, float(np.linalg.norm(again - used, axis=-1).mean()) / max(eyes, 1e-6))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from ops.errors import ConfigurationError
+from ops.face.landmark_parts import NOSE_TIP
 from ops.geometry.mesh import Mesh
 from ops.registration.alignment import Alignment, ScaleRule, align_points
 from ops.registration.icp import Anchors, Icp, Metric
@@ -17,7 +18,6 @@ from ops.registration.solver import Status, solve
 from ops.registration.surface import Rejection, Surface, area_normals, vertex_normals
 
 FACE_RADIUS_MM = 95.0
-NOSE_TIP = 30
 
 
 @dataclass(frozen=True, kw_only=True)

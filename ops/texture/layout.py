@@ -14,12 +14,12 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from ops.errors import ConfigurationError
+from ops.face.landmark_parts import NASION
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.canonical import EYE_X_MM, EYE_Y_MM, CanonicalMap, Part, canonical_landmarks, smoothstep
 from ops.render.rasterize import select_rasterizer
 
 ATLAS_LAYOUT = "ict-atlas-v1"
-NASION_LANDMARK = 27
 EYEBALL_PARTS = ("iris", "sclera")
 EYE_SIDES = ("_l", "_r")
 HEAD_AXIS_DEPTH_MM = 95.0
@@ -168,7 +168,7 @@ def _canonical_attributes(model: MorphableModel, uv: np.ndarray, positions: np.n
     from scipy.interpolate import RBFInterpolator
 
     landmarks = model.mean_mm[model.landmarks].double().numpy()
-    frontal = landmarks - landmarks[NASION_LANDMARK]
+    frontal = landmarks - landmarks[NASION]
     landmark_uv = uv[_nearest_rows(positions, landmarks)]
     pull = RBFInterpolator(
         landmark_uv, canonical_landmarks() - frontal[:, :2], kernel="thin_plate_spline", smoothing=1e-4
@@ -176,7 +176,7 @@ def _canonical_attributes(model: MorphableModel, uv: np.ndarray, positions: np.n
     low, high = landmark_uv.min(0), landmark_uv.max(0)
     beyond = np.maximum(np.maximum(low - uv, uv - high), 0).max(1)
     fade = np.exp(-((beyond / _LANDMARK_FADE) ** 2))
-    offsets = positions - landmarks[NASION_LANDMARK]
+    offsets = positions - landmarks[NASION]
     xy = offsets[:, :2] + pull(uv) * fade[:, None]
     angle = np.arctan2(offsets[:, 0], offsets[:, 2] + HEAD_AXIS_DEPTH_MM)
     return np.concatenate([xy, angle[:, None]], 1)

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate, max_pool2d, normalize
 
+from ops.face.landmark_parts import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from ops.face.morphable_model import MorphableModel
 from ops.face.signal import are_grey
 from ops.face.skin import skin_weight
@@ -48,7 +49,7 @@ OUTLINE = 0.015
 CLIPPED = (0.02, 0.985)
 CLIPPED_WEIGHT = 0.05
 """Pixels with no channel above the first, or one above the second number, have lost their colour."""
-EYES, MOUTH = (slice(36, 42), slice(42, 48)), (slice(60, 68),)
+EYE_OPENINGS, MOUTH_OPENING = (RIGHT_EYE, LEFT_EYE), (INNER_LIPS,)
 """Landmarks around the openings of eyes and mouth."""
 OPENING_MARGIN = 0.004
 """How far openings are widened where skin is looked for, and drawn in where teeth are, crop sides."""
@@ -218,7 +219,7 @@ def _spots_in(atlas: Atlas, drawn: _Drawn, photo: FittedPhoto) -> Iterator[tuple
     if not bool(atlas.spots.any()):
         return
     spot = torch.where(drawn.triangle > 0, atlas.spot_of_triangles[(drawn.triangle - 1).clamp_min(0)], 0)
-    opening = _opening(photo.landmarks_px, MOUTH, photo.crop_rgb.shape[-1], -OPENING_MARGIN)
+    opening = _opening(photo.landmarks_px, MOUTH_OPENING, photo.crop_rgb.shape[-1], -OPENING_MARGIN)
     opened = _sample(opening, _places(drawn.triangle))[0] > OPENED
     for number in range(1, int(atlas.spots.max()) + 1):
         inside = opened & (spot == number)
@@ -302,7 +303,7 @@ def _seen_through(atlas: Atlas, xy: Float[Tensor, "side side 2"], photo: FittedP
     """Eyeballs through the eyes' openings, the face beside all openings: never skin there, whatever the fit says."""
     through_eyes, through_mouth = (
         _sample(_opening(photo.landmarks_px, outlines, photo.crop_rgb.shape[-1], OPENING_MARGIN), xy)[0]
-        for outlines in (EYES, MOUTH)
+        for outlines in (EYE_OPENINGS, MOUTH_OPENING)
     )
     has_eyeballs = bool(atlas.eyeballs.any())
     opened = torch.maximum(through_eyes, through_mouth) if has_eyeballs else through_mouth

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from ops.face.dense_points import DensePoints
+from ops.face.landmark_parts import LEFT_EYE, LEFT_OUTER_EYE, RIGHT_EYE, RIGHT_OUTER_EYE
 from ops.faceworld.portraits.stream import PortraitStream
 from ops.networks.dense_landmarks import (
     ARCHITECTURE,
@@ -33,7 +34,6 @@ SHIFT, SCALE, TURN = 0.03, 0.06, np.deg2rad(6.0)
 """Standard deviations of the crop's jitter: in its sides, of the log of its scale, in radians."""
 ROUGH, ROUGH_FACTOR = 0.25, 2.5
 """How often a crop is as a detector's box would make it, and by how much more it is off then."""
-RIGHT_EYE, LEFT_EYE = 36, 45
 
 
 class DenseScore(NamedTuple):
@@ -113,7 +113,7 @@ def score_dense(network: DenseLandmarks, stream: PortraitStream, first: int, cou
         truth = portrait.points_px
         box, five = _detected(truth, rng)
         found = network.find(portrait.image_rgb, box[None], five[None])
-        eyes = max(float(np.linalg.norm(truth[RIGHT_EYE] - truth[LEFT_EYE])), 1e-6)
+        eyes = max(float(np.linalg.norm(truth[RIGHT_OUTER_EYE] - truth[LEFT_OUTER_EYE])), 1e-6)
         errors.append(np.linalg.norm(found.points_px[0] - truth, axis=-1) / eyes)
         seen.append(portrait.visible)
         likely.append(float((np.abs(found.points_px[0] - truth) < found.deviations_px[0][:, None]).mean()))
@@ -135,7 +135,7 @@ def _detected(
     size = float((high - low).max())
     box = np.concatenate((low, high)) + np.tile(rng.normal(0, SHIFT, 2), 2) * size
     five = np.zeros((5, 2), np.float32)
-    five[0], five[1] = points_px[36:42].mean(0), points_px[42:48].mean(0)
+    five[0], five[1] = points_px[RIGHT_EYE].mean(0), points_px[LEFT_EYE].mean(0)
     five += rng.normal(0, 0.01 * size, five.shape)
     return box.astype(np.float32), five.astype(np.float32)
 

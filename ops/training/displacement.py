@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from ops.face.alignment import apply_affine, crop_from_image
+from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.face.mirror import Mirror
 from ops.networks.face_crop import MIRRORED_68
 from ops.training.regressor_samples import SampleBatch
@@ -41,7 +42,7 @@ def displaced_landmarks(
     points = landmarks.cpu().double().numpy()
     count = len(points)
     common, own = (np.where(rng.random(count) < BAD_SHARE, 1.0, CALM) * rng.random(count) for _ in range(2))
-    eyes = np.linalg.norm(points[:, 36] - points[:, 45], axis=-1)
+    eyes = np.linalg.norm(points[:, RIGHT_OUTER_EYE] - points[:, LEFT_OUTER_EYE], axis=-1)
     shift = (MOST_TOGETHER * common * eyes)[:, None, None] * _directions(rng, (count, 1))
     noise = (MOST_EACH * own * eyes)[:, None, None] * _directions(rng, (count, 68))
     turn, growth = TURN_RAD * common * rng.normal(size=count), np.exp(GROWTH * common * rng.normal(size=count))

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from ops.face.alignment import five_points
+from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.face.morphable_model import MorphableModel
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_landmarks import (
@@ -34,7 +35,6 @@ MAP_DEVIATION = 0.026
 DISTANCE_WEIGHT = 20.0
 BOX_SHIFT, BOX_SCALE, ROLL_JITTER = 0.06, 0.12, 0.12
 """Standard deviations of the box jitter in box sides and of the roll in radians."""
-RIGHT_EYE, LEFT_EYE = 36, 45
 
 
 class LandmarkScore(NamedTuple):
@@ -116,7 +116,7 @@ def score_landmarks(network: EmbeddedLandmarks, pictures: Pictures) -> LandmarkS
 
 def normalised_error(found_px: Float32[np.ndarray, "68 2"], true_px: Float32[np.ndarray, "68 2"]) -> float:
     """Mean distance over the outer-eye distance of the truth."""
-    eyes = float(np.linalg.norm(true_px[RIGHT_EYE] - true_px[LEFT_EYE]))
+    eyes = float(np.linalg.norm(true_px[RIGHT_OUTER_EYE] - true_px[LEFT_OUTER_EYE]))
     return float(np.linalg.norm(found_px - true_px, axis=-1).mean()) / max(eyes, 1e-6)
 
 

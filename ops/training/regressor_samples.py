@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ops.errors import ConfigurationError
 from ops.face.alignment import CROP_SIDE_TEMPLATE_PX, apply_affine, crop_from_image, warp_image
+from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import sample_person
@@ -217,7 +218,7 @@ def _portraits(
 
 
 def _is_near(found_px: Float32[np.ndarray, "68 2"], truth_px: Float32[np.ndarray, "68 2"]) -> bool:
-    eyes = np.linalg.norm(truth_px[36] - truth_px[45])
+    eyes = np.linalg.norm(truth_px[RIGHT_OUTER_EYE] - truth_px[LEFT_OUTER_EYE])
     return bool(np.linalg.norm(found_px - truth_px, axis=1).mean() < FARTHEST * eyes)
 
 

@@ -23,8 +23,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from evaluation.parts import SEVEN_POINTS
 from ops.errors import ConfigurationError, OutputError
+from ops.face.landmark_parts import SEVEN_POINTS
 from ops.files.photo import decode_png
 from ops.geometry import mesh as plain_mesh
 from ops.geometry.gltf import encode_glb

@@ -14,6 +14,7 @@ from torch import Tensor
 from ops.errors import GanfitError, InputError
 from ops.face.alignment import apply_affine, crop_from_image
 from ops.face.landmark_calibration import LandmarkCalibration, save_landmark_calibration
+from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_photo
 from ops.fit.calibration import CalibrationConfig, calibrate_landmarks
@@ -96,7 +97,7 @@ def measure_prediction(
     """Fit every photo by itself and compare projected with detected points."""
     problem = LandmarkProblem(shape, landmarks, torch.arange(len(landmarks)), LandmarkStageConfig(), calibration)
     theta = problem.solve(MEASURING_STEPS)
-    eyes = (landmarks[:, 36] - landmarks[:, 45]).norm(dim=-1)
+    eyes = (landmarks[:, RIGHT_OUTER_EYE] - landmarks[:, LEFT_OUTER_EYE]).norm(dim=-1)
     relative = 100 * problem.difference(theta).unflatten(1, (68, 2)) / eyes[:, None, None]
     identity = theta[:, : shape.identity_size]
     return Prediction(

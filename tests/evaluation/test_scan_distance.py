@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.parts import SEVEN_POINTS
 from evaluation.scan_distance import EYE_DISTANCE_MM, at_face_size, measure_distances, sample_face
 from evaluation.scan_protocols import AnnotatedMesh
 from evaluation.template import StoredTemplate, template_from_model
 from ops.errors import DegeneratePointsError, UnsupportedInputError
+from ops.face.landmark_parts import SEVEN_POINTS
 from ops.faceworld.shape import faceworld_model
 from ops.geometry.mesh import Mesh
 from ops.registration.surface import vertex_normals

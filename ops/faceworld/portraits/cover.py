@@ -10,6 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from ops.face.landmark_parts import (
+    CHIN,
+    LEFT_EYE,
+    LEFT_JAW_END,
+    MOUTH_CORNERS,
+    NASION,
+    NOSE_BASE,
+    NOSE_WINGS,
+    RIGHT_EYE,
+    RIGHT_JAW_END,
+    UPPER_BRIDGE,
+)
 from ops.faceworld.appearance import HAIR_COLOURS, SKIN_TONES, blend_colours
 
 Picture = Float32[np.ndarray, "side side 3"]
@@ -58,7 +70,7 @@ class Head:
     @property
     def skull_mm(self) -> Float[np.ndarray, "3"]:
         """Its middle."""
-        return self.landmarks_mm[27] + SKULL_FROM_NASION_MM
+        return self.landmarks_mm[NASION] + SKULL_FROM_NASION_MM
 
 
 def sample_colour(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
@@ -78,7 +90,7 @@ def paint_behind(rng: np.random.Generator, picture: Picture, view: Viewpoint, he
     if kind > BALD:
         colour = sample_colour(rng) if kind < BALD + HAT else head.hair
         _lay(picture, _polygon(view, _skull_outline(rng, head, view)), _strands(rng, view.side_px, colour))
-    chin = head.landmarks_mm[8]
+    chin = head.landmarks_mm[CHIN]
     wide, drop = rng.uniform(40, 62), rng.uniform(45, 70)
     neck = chin + np.array(
         [[-wide, 25, -70], [wide, 25, -70], [wide + 8, -drop - 40, -60], [-wide - 8, -drop - 40, -60]]
@@ -103,7 +115,7 @@ def paint_before(
     if rng.random() < GLASSES:
         _paint_glasses(rng, picture, view, head, hidden)
     if rng.random() < FACE_MASK:
-        ring = [1, 3, 5, 7, 8, 9, 11, 13, 15, 35, 28, 31]
+        ring = [1, 3, 5, 7, CHIN, 9, 11, 13, 15, NOSE_WINGS[1], UPPER_BRIDGE, NOSE_WINGS[0]]
         cloth = head.landmarks_mm[ring] + (0, 0, 8)
         _lay(picture, _polygon(view, view(cloth)), _strands(rng, view.side_px, sample_colour(rng), 0.15), hidden)
     if rng.random() < HAND:
@@ -193,7 +205,7 @@ def _paint_curtains(rng: np.random.Generator, picture: Picture, view: Viewpoint,
             x = sign * (rng.uniform(near, near + 30) - inward * np.sin(steps * math.pi) + rng.normal(0, 6) * steps)
             y = 75 - (75 + length * rng.uniform(0.7, 1.0)) * steps
             z = rng.uniform(-95, -15) + 10 * steps
-            strand = head.landmarks_mm[27] + np.stack((x, y, np.full_like(x, 0) + z), 1)
+            strand = head.landmarks_mm[NASION] + np.stack((x, y, np.full_like(x, 0) + z), 1)
             width = max(1, int(rng.uniform(2, 11) * per_mm))
             cv2.polylines(mask, [_fixed(view(strand))], False, 1.0, width, cv2.LINE_AA, 4)
     _lay(picture, mask, _strands(rng, view.side_px, head.hair), hidden)
@@ -201,7 +213,7 @@ def _paint_curtains(rng: np.random.Generator, picture: Picture, view: Viewpoint,
 
 def side_per_mm(view: Viewpoint, head: Head) -> float:
     """Pixels a millimetre at the face."""
-    middle = head.landmarks_mm[27]
+    middle = head.landmarks_mm[NASION]
     ends = view(np.stack((middle - 50 * view.rotation[0], middle + 50 * view.rotation[0])))
     return float(np.linalg.norm(ends[1] - ends[0])) / 100
 
@@ -210,7 +222,7 @@ def _paint_glasses(rng: np.random.Generator, picture: Picture, view: Viewpoint, 
     import cv2
 
     points = head.landmarks_mm
-    eyes = [points[36:42].mean(0), points[42:48].mean(0)]
+    eyes = [points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)]
     wide, high, power = rng.uniform(21, 31), rng.uniform(14, 26), rng.uniform(1.8, 4.0)
     rise, out = rng.normal(-3, 3), rng.uniform(14, 22)
     turn = np.linspace(0, 2 * math.pi, 29)[:-1]
@@ -234,7 +246,7 @@ def _paint_glasses(rng: np.random.Generator, picture: Picture, view: Viewpoint, 
         inner.append(rim[int(np.argmin(rim[:, 0] * sign))] + (0, 3, 2))
         outer = rim[int(np.argmax(rim[:, 0] * sign))] + (0, 3, 0)
         if view.faces(np.array((sign, 0.0, 0.15))):
-            ear = points[0 if sign < 0 else 16] + (0, 8, -5)
+            ear = points[RIGHT_JAW_END if sign < 0 else LEFT_JAW_END] + (0, 8, -5)
             cv2.polylines(lines, [_fixed(view(np.stack((outer, ear))))], False, 1.0, thickness, cv2.LINE_AA, 4)
     cv2.polylines(lines, [_fixed(view(np.stack(inner)))], False, 1.0, thickness, cv2.LINE_AA, 4)
     if rng.random() < 0.25:
@@ -248,7 +260,7 @@ def _paint_fingers(rng: np.random.Generator, picture: Picture, view: Viewpoint, 
     import cv2
 
     points, per_mm = head.landmarks_mm, side_per_mm(view, head)
-    touched = points[int(rng.choice((2, 5, 8, 11, 14, 48, 54, 33)))] + (0, 0, 12)
+    touched = points[int(rng.choice((2, 5, CHIN, 11, 14, *MOUTH_CORNERS, NOSE_BASE)))] + (0, 0, 12)
     way = rng.normal(0, 1, 2)
     way /= max(float(np.linalg.norm(way)), 1e-6)
     side = np.array((-way[1], way[0]))

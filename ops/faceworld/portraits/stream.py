@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from ops.face.dense_points import choose_dense_points
+from ops.face.landmark_parts import NASION
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.appearance import HAIR_COLOURS, blend_colours, sample_appearance
@@ -27,7 +28,7 @@ from ops.faceworld.portraits.view import (
     sample_crop,
     sample_light,
 )
-from ops.faceworld.scenes import HEAD_CENTRE_MM, NASION, degrade
+from ops.faceworld.scenes import HEAD_CENTRE_MM, degrade
 from ops.files.photo import LUMA
 from ops.geometry.camera import Camera, camera_from_world, camera_to_vector, project_points
 from ops.geometry.projection import clip_from_world

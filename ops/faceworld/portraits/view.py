@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from ops.face.landmark_parts import LEFT_EYE, RIGHT_EYE
 from ops.geometry.camera import Camera
 
 YAW_LIMIT, PITCH_LIMIT = np.deg2rad(60.0), np.deg2rad(30.0)
@@ -24,7 +25,6 @@ MARGIN_DEVIATION, SHIFT_DEVIATION = 0.07, 0.05
 ROLL_DEVIATION, WILD_ROLL_DEVIATION, WILD_ROLL = np.deg2rad(5.0), np.deg2rad(18.0), 0.12
 """What alignment by a detector's eyes leaves of the roll, and how often it leaves more."""
 SH_BANDS = 9
-RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
 
 
 class PortraitLight(NamedTuple):
