@@ -53,7 +53,13 @@ def _declare(parser: CommandParser) -> None:
     defaults = {field.name: field.default for field in dataclasses.fields(LearningConfig)}
     add("--rounds", type=int, default=defaults["rounds"], help="how often people are fitted and learned from")
     add("--people", type=int, default=defaults["people"], help="at most so many, drawn by hash of their ids")
-    add("--modes", type=int, default=defaults["modes"], help="number of modes")
+    add("--modes", type=int, default=defaults["modes"], help="number of modes of the whole face")
+    add(
+        "--local-modes",
+        type=int,
+        default=defaults["local_modes"],
+        help="number of modes once half of their variance is confined to parts of the face; 0: do not",
+    )
     add("--side", type=int, default=defaults["side"], help="texels along an edge")
     chosen = {field.name: field.default for field in dataclasses.fields(Selection)}
     add("--hold-out", type=float, default=chosen["hold_out"], help="share of the people kept back to measure on")
@@ -81,6 +87,7 @@ def _learn(options: Namespace) -> None:
         rounds=options.rounds,
         people=options.people,
         modes=options.modes,
+        local_modes=options.local_modes,
         side=options.side,
         selection=Selection(**{name: options[name] for name in CHOSEN}),
         plan=PlanConfig(),

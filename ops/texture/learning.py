@@ -187,9 +187,8 @@ class TextureLearner:
         for rows, weight, join in ((even, metric.even, mirroring.join_even), (odd, metric.odd, mirroring.join_odd)):
             variance, vectors = principal_combinations(rows, weight)
             kept = min(self.mode_count, len(rows))
-            peak = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
             values.append(variance[:kept])
-            modes.append(join((vectors * peak)[:, :kept].mT @ rows, 3))
+            modes.append(join(vectors[:, :kept].mT @ rows, 3))
         order = torch.cat(values).argsort(descending=True, stable=True)[: self.mode_count]
         mean = mirroring.join_even(sketch.mean.unsqueeze(0), 3)[0]
         return LearnedTexture(mean, torch.cat(modes)[order])

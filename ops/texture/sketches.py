@@ -126,7 +126,14 @@ def leading(
 def principal_combinations(
     rows: Float[Tensor, "row number"], metric: Float[Tensor, "1 number"]
 ) -> tuple[Float[Tensor, " row"], Float[Tensor, "row row"]]:
-    """Eigenvalues of the weighted Gram matrix of the rows, falling, and eigenvectors as columns."""
+    """Eigenvalues and eigenvectors of the weighted Gram matrix of the rows, see `falling_eigenvectors`."""
     weighted = rows * metric
-    values, vectors = torch.linalg.eigh((weighted @ weighted.mT).double())
-    return values.flip(0).clamp_min(0), vectors.flip(1).to(rows.dtype)
+    return falling_eigenvectors(weighted @ weighted.mT)
+
+
+def falling_eigenvectors(gram: Float[Tensor, "row row"]) -> tuple[Float[Tensor, " row"], Float[Tensor, "row row"]]:
+    """Eigenvalues of a Gram matrix, falling, and eigenvectors as columns, whose largest number is positive."""
+    values, vectors = torch.linalg.eigh(gram.double())
+    falling = vectors.flip(1).to(gram.dtype)
+    peak = falling.gather(0, falling.abs().argmax(0, keepdim=True)).sign()
+    return values.flip(0).clamp_min(0), falling * peak

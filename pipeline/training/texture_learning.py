@@ -32,6 +32,7 @@ import yaml
 from ops.errors import ConfigurationError, FingerprintMismatchError, InputError
 from ops.fit.config import FitConfig, default_preset
 from ops.reconstruction.detection import DetectionConfig
+from ops.texture.locality import face_windows, localised
 from ops.texture.pca import PcaTexture, save_pca_texture
 from ops.weights.bundle import ModelBundle, ModelRef, load_shape
 from ops.weights.bundle_file import find_bundle, read_bundle
@@ -97,6 +98,9 @@ class LearningConfig:
     least_people: int = 15
     """Fewer to learn from are refused."""
     modes: int = 100
+    """Modes of the whole face."""
+    local_modes: int = 300
+    """Modes of the texture model, half of whose variance is confined to parts of the face; 0: those of the whole."""
     side: int = 256
     """Texels along an edge."""
     selection: Selection = field(default_factory=Selection)
@@ -109,6 +113,8 @@ class LearningConfig:
     def __post_init__(self) -> None:
         if min(self.rounds, self.iterations, self.people, self.least_people, self.modes) < 1:
             raise ConfigurationError("expected at least one round, iteration, person and mode")
+        if self.local_modes < 0:
+            raise ConfigurationError(f"expected local_modes >= 0, got {self.local_modes}")
         if self.input is None and self.run is None:
             raise ConfigurationError("expected an input or a run to learn from")
 
@@ -216,7 +222,11 @@ class _Learning:
             learned, progress = iterate(self.ray, folder, models, blocks, config.iterations, self.say)
             about = {"people": count, "round": number, "fingerprint": digest, "prior": self.bundle.name}
             place = self.root if number == config.rounds else folder
-            pca = learned.pca(load_shape(self.bundle.shape).metadata.uv_layout)
+            shape = load_shape(self.bundle.shape)
+            if config.local_modes:
+                learner = models.learner()
+                learned = localised(learned, face_windows(shape, learner.atlas), learner, config.local_modes)
+            pca = learned.pca(shape.metadata.uv_layout)
             fitted = replace(self.bundle, texture=_write_texture(place, pca, about))
             rounds.append({"people": count, "iterations": [one._asdict() for one in progress]})
             chosen = frozenset(people.filter(people.column("used")).column("identity_id").to_pylist())

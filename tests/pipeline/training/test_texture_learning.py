@@ -45,6 +45,7 @@ def config_of(album: Path, output: Path, **changes: Any) -> LearningConfig:
         iterations=2,
         least_people=2,
         modes=12,
+        local_modes=20,
         side=128,
         selection=SELECTION,
         fit=faceworld_preset(),
@@ -87,7 +88,7 @@ def test_the_bundle_holds_the_learned_texture_with_its_checksum(learned: Path, e
     assert bundle.texture.sha256 == hashlib.sha256(data).hexdigest()
     assert bundle.shape == embedded.shape
     texture = load_pca_texture(learned / "texture.safetensors")
-    assert texture.basis.shape == (12, 3, 128, 128)
+    assert texture.basis.shape == (20, 3, 128, 128)
     assert bool((texture.mean == texture.mean.flip(-1)).all())
     assert bool(((texture.basis == texture.basis.flip(-1)) | (texture.basis == -texture.basis.flip(-1))).all())
 

@@ -1,0 +1,114 @@
+"""A learned texture model that may change a part of the face without the others.
+
+Few people show few of the ways in which faces differ, and every mode learned from them moves the whole face: a nose
+comes with the cheeks of those who have it. What distant texels have in common in a small sample is chance for the
+greater part, so their covariance C becomes (1 - a) C + a C o K with a kernel K(p, q) = sum_r w_r(p) w_r(q): windows w_r
+lie over the parts of the face, and their squares add to 1. Each texel keeps its variance and near ones most of their
+covariance, and there are more modes than people (Luethi et al. 2018, "Gaussian Process Morphable Models": localised
+models).
+"""
+
+from itertools import combinations_with_replacement
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ops.face.landmark_parts import (
+    BROWS,
+    CHIN,
+    LEFT_BROW,
+    LEFT_EYE,
+    MOUTH,
+    NASION,
+    NOSE_TIP,
+    NOSE_WINGS,
+    NUMBERS,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    UPPER_BRIDGE,
+)
+from ops.face.morphable_model import MorphableModel
+from ops.texture.atlas import Atlas
+from ops.texture.learning import LearnedTexture, TextureLearner
+from ops.texture.sketches import falling_eigenvectors
+
+LOCAL_SHARE = 0.5
+"""a: how much of the covariance is that of near texels alone."""
+WINDOW_MM = 22.0
+"""Standard deviation of a window."""
+ELSEWHERE = 0.05
+"""What the window of all that is far from every part weighs beside theirs."""
+FOREHEAD_MM = (0.0, 45.0, -5.0)
+"""Where its middle lies from that of the brows."""
+PARTS = (
+    (NUMBERS[RIGHT_EYE], NUMBERS[LEFT_EYE]),
+    (NUMBERS[RIGHT_BROW], NUMBERS[LEFT_BROW]),
+    (NUMBERS[MOUTH],),
+    ((NOSE_TIP, *NOSE_WINGS), (NASION, UPPER_BRIDGE)),
+    ((2, 36, 48), (14, 45, 54)),
+    ((4, 48), (12, 54)),
+    ((CHIN, 57),),
+)
+"""Eyes, brows, mouth, nose, cheeks, corners of the jaw, chin: a window's middles, as landmarks whose mean they are."""
+
+
+def face_windows(shape: MorphableModel, atlas: Atlas) -> Float[Tensor, "window side side"]:
+    """Smooth windows over the parts of the face, exactly symmetric where texels mirror each other.
+
+    Both sides of the face share one. Squares add to 1 at every texel; off the face the last window is alone.
+    """
+    landmarks = shape.mean_mm[shape.landmarks].float().cpu()
+    middles = [[landmarks[list(numbers)].mean(0) for numbers in part] for part in PARTS]
+    middles.append([landmarks[BROWS].mean(0) + landmarks.new_tensor(FOREHEAD_MM)])
+    point = atlas.at(shape.mean_mm.float().cpu())
+    distance = torch.stack([torch.stack([(point - one).norm(dim=-1) for one in part]).amin(0) for part in middles])
+    near = torch.exp(-0.5 * (distance / WINDOW_MM).square())
+    near = torch.where(atlas.mirrored, (near + near.flip(-1)) / 2, near) * atlas.face
+    windows = torch.cat((near, torch.where(atlas.face, ELSEWHERE, 1.0).unsqueeze(0)))
+    return windows / windows.square().sum(0).sqrt()
+
+
+def localised(
+    model: LearnedTexture, windows: Float[Tensor, "window side side"], learner: TextureLearner, count: int
+) -> LearnedTexture:
+    """The leading modes of the model with `LOCAL_SHARE` of its covariance confined to windows.
+
+    They are even or odd as the model's own are.
+    """
+    mirroring, metric = learner.mirroring, learner.metric()
+    even, odd = mirroring.split(model.modes)
+    is_odd = odd.abs().amax(1) > even.abs().amax(1)
+    share = torch.cat((torch.full_like(windows[:1], (1 - LOCAL_SHARE) ** 0.5), LOCAL_SHARE**0.5 * windows))
+    factors = mirroring.split(share.unsqueeze(1).expand(-1, len(model.mean), -1, -1)).even
+    values: list[Tensor] = []
+    modes: list[Tensor] = []
+    for rows, weight, join in (
+        (even[~is_odd], metric.even, mirroring.join_even),
+        (odd[is_odd], metric.odd, mirroring.join_odd),
+    ):
+        if len(rows):
+            variance, combined = _leading(rows, factors[:, : rows.shape[1]], weight, count)
+            values.append(variance)
+            modes.append(join(combined, len(model.mean)))
+    order = torch.cat(values).argsort(descending=True, stable=True)[:count]
+    return LearnedTexture(model.mean, torch.cat(modes)[order])
+
+
+def _leading(
+    rows: Float[Tensor, "row number"],
+    factors: Float[Tensor, "factor number"],
+    metric: Float[Tensor, "1 number"],
+    count: int,
+) -> tuple[Float[Tensor, " kept"], Float[Tensor, "kept number"]]:
+    """Variances and leading combinations of all rows under all factors, which never lie in memory together."""
+    size = len(rows)
+    gram = rows.new_zeros(len(factors), size, len(factors), size)
+    for one, other in combinations_with_replacement(range(len(factors)), 2):
+        products = (rows * (factors[one] * factors[other] * metric.square())) @ rows.mT
+        gram[one, :, other], gram[other, :, one] = products, products.mT
+    variance, vectors = falling_eigenvectors(gram.flatten(2).flatten(0, 1))
+    combined = rows.new_zeros(min(count, len(variance)), rows.shape[1])
+    for part, factor in zip(vectors[:, :count].unflatten(0, (len(factors), size)), factors, strict=True):
+        combined += part.mT @ rows * factor
+    return variance[:count], combined
