@@ -24,7 +24,13 @@ def _declare(parser: CommandParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--resolution", type=int, default=256, help="side in texels")
-    parser.add_argument("--modes", type=int, default=100, help="number of modes")
+    parser.add_argument("--modes", type=int, default=100, help="number of modes of the whole face")
+    parser.add_argument(
+        "--local-modes",
+        type=int,
+        help="number of modes once half of their variance is confined to parts of the face; 0: do not "
+        "(default: 300, for the face world 0)",
+    )
     parser.add_argument("--samples", type=int, default=1200, help="number of painted faces")
     parser.add_argument("--seed", type=int, default=0, help="of the painted faces")
 
@@ -38,10 +44,12 @@ def _make(options: Namespace) -> None:
 
     bundle = resolve_bundle(options.models, options.model_dir)
     shape = load_shape(bundle.shape)
+    recipe = default_recipe(shape)
     recipe = replace(
-        default_recipe(shape),
+        recipe,
         resolution=options.resolution,
         mode_count=options.modes,
+        local_modes=recipe.local_modes if options.local_modes is None else options.local_modes,
         sample_count=options.samples,
         seed=options.seed,
     )

@@ -184,12 +184,20 @@ class Regressor(nn.Module):
     @torch.no_grad()
     def without_texture(self, size: int) -> "Regressor":
         """The same for a texture model it was not trained with: it answers the mean of so many coefficients."""
-        start = RegressorStart(self.mean_landmarks, self.start_camera, self.appearance.bias[self.layout.texture :])
+        other = self.with_texture(self.start_camera.new_zeros(size, self.layout.texture))
+        other.knows_texture = False
+        return other
+
+    @torch.no_grad()
+    def with_texture(self, coefficients: Float[Tensor, "latent given"]) -> "Regressor":
+        """The same for another texture model, in which each of its own modes has these coefficients."""
+        size, given = coefficients.shape
+        start = RegressorStart(self.mean_landmarks, self.start_camera, self.appearance.bias[given:])
         other = Regressor(replace(self.layout, texture=size), start).to(self.start_camera.device)
         kept = {name: value for name, value in self.state_dict().items() if not name.startswith("appearance.")}
         other.load_state_dict(kept, strict=False)
-        other.appearance.weight[size:] = self.appearance.weight[self.layout.texture :]
-        other.knows_texture = False
+        for mine, theirs in zip(self.appearance.parameters(), other.appearance.parameters(), strict=True):
+            theirs.copy_(torch.cat((coefficients.to(mine) @ mine[:given], mine[given:])))
         other.points = self.points
         return other.requires_grad_(False).eval()
 

@@ -21,6 +21,7 @@ from ops.files.tensor_file import read_tensor_file, write_tensor_file
 from ops.networks.regressor import Regressor, RegressorLayout, RegressorStart
 from ops.texture.gan_texture import linear_part
 from ops.texture.interface import TextureModel
+from ops.texture.pca import PcaTexture
 
 FORMAT = "ganfit-regressor-v3"
 NETWORK, PROBE = "network.", "probe."
@@ -66,10 +67,18 @@ def probe_models(shape: MorphableModel, texture: TextureModel) -> ModelProbe:
     modes = torch.cat((shape.mean_mm[None], shape.identity_basis_mm, shape.expression_basis_mm)).flatten(1).cpu()
     direction = torch.cos(2.39996 * torch.arange(modes.shape[1], dtype=torch.float64)).to(modes)
     along = (modes @ direction) / modes.norm(dim=1).clamp_min(1e-9)
-    wave = torch.cos(1.3 * torch.arange(texture.latent_size))
-    latent = torch.stack((torch.zeros_like(wave), wave)).to(shape.mean_mm.device)
-    images = torch.nn.functional.adaptive_avg_pool2d(texture(latent, texture.levels[0]), PROBE_PX)
-    return ModelProbe(along, images.cpu())
+    return ModelProbe(along, _probe(texture, torch.eye(texture.latent_size, device=shape.mean_mm.device)))
+
+
+def _probe(texture: TextureModel, coefficients: Float[Tensor, "latent given"]) -> Float[Tensor, "2 3 px px"]:
+    """Textures of two mixtures of given modes, with these coefficients each."""
+    wave = torch.cos(1.3 * torch.arange(coefficients.shape[1])).to(coefficients)
+    latent = torch.stack((torch.zeros_like(wave), wave)) @ coefficients.mT
+    return torch.nn.functional.adaptive_avg_pool2d(texture(latent, texture.levels[0]), PROBE_PX).cpu()
+
+
+def _same_texture(found: Float[Tensor, "2 3 px px"], content: RegressorFile) -> bool:
+    return bool(((found - content.probe.texture).abs() <= TOLERANCE).all())
 
 
 def save_regressor(content: RegressorFile, path: Path) -> None:
@@ -153,11 +162,11 @@ def regressor_for(
             f"the regressor {path} was trained with another shape model of the same size "
             f"(deviation {deviation:.3f}, expected at most {TOLERANCE}): {ADVICE}"
         )
-    same_texture = texture.latent_size == layout.texture and bool(
-        ((probe.texture - content.probe.texture).abs() <= TOLERANCE).all()
-    )
-    if same_texture:
+    if texture.latent_size == layout.texture and _same_texture(probe.texture, content):
         return content.regressor
+    whole = texture.whole if isinstance(texture, PcaTexture) else None
+    if whole is not None and whole.shape[1] == layout.texture and _same_texture(_probe(texture, whole), content):
+        return content.regressor.with_texture(whole)
     if linear_part(texture) is None:
         raise ConfigurationError(
             f"the regressor {path} was trained with another texture model, and that of the bundle is not linear, so "

@@ -1,14 +1,15 @@
-"""A learned texture model that may change a part of the face without the others.
+"""A texture model that may change a part of the face without the others.
 
-Few people show few of the ways in which faces differ, and every mode learned from them moves the whole face: a nose
-comes with the cheeks of those who have it. What distant texels have in common in a small sample is chance for the
-greater part, so their covariance C becomes (1 - a) C + a C o K with a kernel K(p, q) = sum_r w_r(p) w_r(q): windows w_r
-lie over the parts of the face, and their squares add to 1. Each texel keeps its variance and near ones most of their
-covariance, and there are more modes than people (Luethi et al. 2018, "Gaussian Process Morphable Models": localised
-models).
+Few people, or one painter's few ideas, show few of the ways in which faces differ, and every mode of a PCA moves the
+whole face: a nose comes with the cheeks of those who have it. What distant texels have in common in a sample is chance
+for the greater part, so their covariance C becomes (1 - a) C + a C o K with a kernel K(p, q) = sum_r w_r(p) w_r(q):
+windows w_r lie over the parts of the face, and their squares add to 1. Each texel keeps its variance and near ones most
+of their covariance, and there are more modes than samples (Luethi et al. 2018, "Gaussian Process Morphable Models":
+localised models).
 """
 
 from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -30,8 +31,7 @@ from ops.face.landmark_parts import (
 )
 from ops.face.morphable_model import MorphableModel
 from ops.texture.atlas import Atlas
-from ops.texture.learning import LearnedTexture, TextureLearner
-from ops.texture.sketches import falling_eigenvectors
+from ops.texture.sketches import Mirroring, Parts, falling_eigenvectors
 
 LOCAL_SHARE = 0.5
 """a: how much of the covariance is that of near texels alone."""
@@ -69,30 +69,58 @@ def face_windows(shape: MorphableModel, atlas: Atlas) -> Float[Tensor, "window s
     return windows / windows.square().sum(0).sqrt()
 
 
-def localised(
-    model: LearnedTexture, windows: Float[Tensor, "window side side"], learner: TextureLearner, count: int
-) -> LearnedTexture:
-    """The leading modes of the model with `LOCAL_SHARE` of its covariance confined to windows.
+class LocalModes(NamedTuple):
+    """Modes, some of which are confined to a part of the face."""
 
-    They are even or odd as the model's own are.
+    modes: Float[Tensor, "mode channel side side"]
+    """Offsets of one standard deviation, by falling variance."""
+    whole: Float[Tensor, "mode given"]
+    """The coefficients with which they come nearest to each of the modes that they were made of."""
+
+
+def localised(
+    modes: Float[Tensor, "given channel side side"],
+    windows: Float[Tensor, "window side side"],
+    mirroring: Mirroring,
+    metric: Parts,
+    count: int,
+) -> LocalModes:
+    """The `count` leading modes of given ones' covariance, `LOCAL_SHARE` of which is confined to windows.
+
+    Args:
+        modes: offsets of one standard deviation; even or odd where texels mirror each other, as the result is.
+        windows: see `face_windows`.
+        mirroring: of the texels.
+        metric: under which modes are chosen.
+        count: at most so many.
     """
-    mirroring, metric = learner.mirroring, learner.metric()
-    even, odd = mirroring.split(model.modes)
-    is_odd = odd.abs().amax(1) > even.abs().amax(1)
+    channels = modes.shape[1]
+    even, odd = mirroring.split(modes)
+    is_odd = odd.abs().flatten(1).sum(1) > even.abs().flatten(1).sum(1)
     share = torch.cat((torch.full_like(windows[:1], (1 - LOCAL_SHARE) ** 0.5), LOCAL_SHARE**0.5 * windows))
-    factors = mirroring.split(share.unsqueeze(1).expand(-1, len(model.mean), -1, -1)).even
-    values: list[Tensor] = []
-    modes: list[Tensor] = []
-    for rows, weight, join in (
-        (even[~is_odd], metric.even, mirroring.join_even),
-        (odd[is_odd], metric.odd, mirroring.join_odd),
+    factors = mirroring.split(share.unsqueeze(1).expand(-1, channels, -1, -1)).even
+    variance: list[Tensor] = []
+    local: list[Tensor] = []
+    whole: list[Tensor] = []
+    for kind, rows, weight, join in (
+        (~is_odd, even, metric.even, mirroring.join_even),
+        (is_odd, odd, metric.odd, mirroring.join_odd),
     ):
-        if len(rows):
-            variance, combined = _leading(rows, factors[:, : rows.shape[1]], weight, count)
-            values.append(variance)
-            modes.append(join(combined, len(model.mean)))
-    order = torch.cat(values).argsort(descending=True, stable=True)[:count]
-    return LearnedTexture(model.mean, torch.cat(modes)[order])
+        if bool(kind.any()):
+            found = _leading(rows[kind], factors[:, : rows.shape[1]], weight, count)
+            variance.append(found.variance)
+            local.append(join(found.combined, channels))
+            whole.append(modes.new_zeros(len(found.variance), len(modes)))
+            # Of the first factor, which is the same everywhere: U = V^T S with S_0 = factor m and S S^T V = V variance.
+            whole[-1][:, kind] = found.vectors[: int(kind.sum())].mT / (1 - LOCAL_SHARE) ** 0.5
+    order = torch.cat(variance).argsort(descending=True, stable=True)[:count]
+    return LocalModes(torch.cat(local)[order], torch.cat(whole)[order])
+
+
+class _Leading(NamedTuple):
+    variance: Float[Tensor, " kept"]
+    vectors: Float[Tensor, "combined kept"]
+    combined: Float[Tensor, "kept number"]
 
 
 def _leading(
@@ -100,8 +128,8 @@ def _leading(
     factors: Float[Tensor, "factor number"],
     metric: Float[Tensor, "1 number"],
     count: int,
-) -> tuple[Float[Tensor, " kept"], Float[Tensor, "kept number"]]:
-    """Variances and leading combinations of all rows under all factors, which never lie in memory together."""
+) -> _Leading:
+    """The leading combinations of all rows under all factors, which never lie in memory together."""
     size = len(rows)
     gram = rows.new_zeros(len(factors), size, len(factors), size)
     for one, other in combinations_with_replacement(range(len(factors)), 2):
@@ -111,4 +139,4 @@ def _leading(
     combined = rows.new_zeros(min(count, len(variance)), rows.shape[1])
     for part, factor in zip(vectors[:, :count].unflatten(0, (len(factors), size)), factors, strict=True):
         combined += part.mT @ rows * factor
-    return variance[:count], combined
+    return _Leading(variance[:count], vectors[:, :count], combined)

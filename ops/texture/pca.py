@@ -30,7 +30,11 @@ class PcaTexture:
     """Identifier of the UV layout."""
     people: int = 0
     """How many people's photos it was learned from; 0 for a painted one."""
-    _pyramid: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict[int, tuple[Tensor, Tensor]], repr=False)
+    whole: Float[Tensor, "latent given"] | None = None
+    """Where parts of the face were given modes of their own: the coefficients of each mode of the model before."""
+    _pyramid: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict[int, tuple[Tensor, Tensor]], init=False, repr=False
+    )
 
     @property
     def latent_size(self) -> int:
@@ -67,7 +71,8 @@ class PcaTexture:
 
     def to(self, device: torch.device | str) -> "PcaTexture":
         """The same model on another device."""
-        return replace(self, mean=self.mean.to(device), basis=self.basis.to(device), _pyramid={})
+        whole = None if self.whole is None else self.whole.to(device)
+        return replace(self, mean=self.mean.to(device), basis=self.basis.to(device), whole=whole)
 
     def at_level(self, level: int) -> tuple[Float[Tensor, "3 side side"], Float[Tensor, "latent 3 side side"]]:
         """Mean and basis averaged down to a level, computed once.
@@ -87,11 +92,13 @@ class PcaTexture:
 
 
 def save_pca_texture(texture: PcaTexture, path: Path, about: Mapping[str, object] | None = None) -> None:
-    """Write mean (float32) and basis (float16) as safetensors with the layout in the metadata.
+    """Write mean (float32), basis (float16) and `whole` as safetensors with the layout in the metadata.
 
     What it was made from goes there, too, as JSON, with `people` where it was learned from photos.
     """
     tensors = {"mean": texture.mean.float(), "basis": texture.basis.half()}
+    if texture.whole is not None:
+        tensors["whole"] = texture.whole.float()
     metadata = {"format": FORMAT, "uv_layout": texture.uv_layout}
     told = ({"people": texture.people} if texture.people else {}) | dict(about or {})
     write_tensor_file(path, tensors, metadata | ({"about": json.dumps(told, sort_keys=True)} if told else {}))
@@ -114,6 +121,7 @@ def load_pca_texture(path: Path) -> PcaTexture:
             basis=tensors["basis"].float(),
             uv_layout=metadata["uv_layout"],
             people=int(people),
+            whole=tensors.get("whole"),
         )
     except KeyError as error:
         raise ModelFormatError(f"{path} is not a sound PCA texture file: it has no {error}") from error

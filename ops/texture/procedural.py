@@ -23,8 +23,11 @@ from ops.faceworld.appearance import Appearance, sample_appearance
 from ops.faceworld.canonical import EYE_X_MM, EYE_Y_MM, MOUTH_Y_MM, CanonicalMap, Part, brow_middle, bump
 from ops.faceworld.shape import UV_LAYOUT as FACEWORLD_LAYOUT
 from ops.faceworld.shape import faceworld_canonical_map
+from ops.texture.atlas import make_atlas
 from ops.texture.layout import canonical_map
+from ops.texture.locality import face_windows, localised
 from ops.texture.pca import PcaTexture, fit_pca_texture, load_pca_texture, save_pca_texture
+from ops.texture.sketches import Mirroring
 
 RECIPE_VERSION = 2
 """Raise it when the paint or the layout changes, so that cached textures are built anew."""
@@ -38,7 +41,10 @@ class TextureRecipe:
     resolution: int = 256
     """Side in texels."""
     mode_count: int = 100
-    """Number of modes."""
+    """Number of modes of the whole face."""
+    local_modes: int = 300
+    """Number of modes once half of their variance is confined to parts of the face (`ops.texture.locality`); 0: do not
+    confine it."""
     sample_count: int = 1200
     """Number of painted faces."""
     hair: bool = False
@@ -62,8 +68,12 @@ def load_or_build_texture(model: MorphableModel, cache_dir: Path, recipe: Textur
 
 
 def default_recipe(model: MorphableModel) -> TextureRecipe:
-    """The recipe for a model."""
-    return TextureRecipe(hair=wears_hair(model))
+    """The recipe for a model.
+
+    The face world's own people are painted by the same painter, and no more differ part by part than its modes do.
+    """
+    own = wears_hair(model)
+    return TextureRecipe(hair=own, local_modes=0 if own else TextureRecipe.local_modes)
 
 
 def wears_hair(model: MorphableModel) -> bool:
@@ -97,7 +107,13 @@ def build_texture(model: MorphableModel, recipe: TextureRecipe) -> PcaTexture:
     canvas = canvas_for(model, recipe.resolution)
     samples = paint_samples(canvas, recipe)
     weight = torch.from_numpy(texel_weight(canvas))
-    return fit_pca_texture(samples, weight, mode_count=recipe.mode_count, uv_layout=model.metadata.uv_layout)
+    texture = fit_pca_texture(samples, weight, mode_count=recipe.mode_count, uv_layout=model.metadata.uv_layout)
+    if not recipe.local_modes:
+        return texture
+    windows = face_windows(model, make_atlas(model, recipe.resolution))
+    apart = Mirroring(mirrored=torch.zeros_like(weight, dtype=torch.bool))
+    local = localised(texture.basis, windows, apart, apart.metric(weight.expand(3, -1, -1)), recipe.local_modes)
+    return dataclasses.replace(texture, basis=local.modes, whole=local.whole)
 
 
 def canvas_for(model: MorphableModel, side: int) -> CanonicalMap:

@@ -225,7 +225,9 @@ class _Learning:
             shape = load_shape(self.bundle.shape)
             if config.local_modes:
                 learner = models.learner()
-                learned = localised(learned, face_windows(shape, learner.atlas), learner, config.local_modes)
+                windows = face_windows(shape, learner.atlas)
+                local = localised(learned.modes, windows, learner.mirroring, learner.metric(), config.local_modes)
+                learned = learned._replace(modes=local.modes)
             pca = learned.pca(shape.metadata.uv_layout)
             fitted = replace(self.bundle, texture=_write_texture(place, pca, about))
             rounds.append({"people": count, "iterations": [one._asdict() for one in progress]})

@@ -254,6 +254,29 @@ def test_of_another_linear_texture_model_it_answers_the_mean(
         regressor_for(path, content, shape, bent, SHA)
 
 
+def test_of_a_texture_model_made_of_its_own_it_answers_the_same_texture(
+    saved: tuple[Path, Regressor], texture: PcaTexture, rng: torch.Generator
+) -> None:
+    path, network = saved
+    content, shape = load_regressor_file(path), faceworld_model()
+    size = texture.latent_size
+    with torch.no_grad():
+        content.regressor.appearance.weight.normal_(0, 0.1, generator=rng)
+    turn = torch.linalg.qr(torch.randn(size + 3, size, generator=rng)).Q
+    other = dataclasses.replace(texture, basis=torch.einsum("lg,gchw->lchw", turn, texture.basis), whole=turn)
+    found = regressor_for(path, content, shape, other, SHA)
+    assert found.knows_texture
+    seen = looks(network.layout, 2, rng)
+    ours, theirs = found(*seen), content.regressor(*seen)
+    assert ours.texture.shape == (2, size + 3)
+    assert float((texture(theirs.texture) - texture.mean).abs().max()) > 1e-3
+    torch.testing.assert_close(other(ours.texture), texture(theirs.texture), atol=1e-5, rtol=1e-4)
+    for name in ("identity", "expression", "camera", "light"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    foreign = dataclasses.replace(other, mean=texture.mean + 0.1)
+    assert not regressor_for(path, content, shape, foreign, SHA).knows_texture
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingModelFileError, match="name one that is there"):
         load_regressor_file(tmp_path / "absent.safetensors")

@@ -9,8 +9,8 @@ from ops.face.landmark_parts import LEFT_EYE, MOUTH
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.shape import UV_LAYOUT, faceworld_model
 from ops.texture.atlas import make_atlas
-from ops.texture.learning import LearnedTexture, TextureLearner
-from ops.texture.locality import LOCAL_SHARE, face_windows, localised
+from ops.texture.learning import TextureLearner
+from ops.texture.locality import LOCAL_SHARE, LocalModes, face_windows, localised
 from ops.texture.pca import PcaTexture
 
 SIDE, WHOLE = 32, 6
@@ -35,13 +35,16 @@ def windows(shape: MorphableModel, learner: TextureLearner) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def model(learner: TextureLearner) -> LearnedTexture:
+def modes(learner: TextureLearner) -> torch.Tensor:
     """Even and odd modes in turn; what does not mirror belongs to the even ones."""
     noise = torch.randn(WHOLE, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
     even = torch.where(learner.mirroring.mirrored, (noise + noise.flip(-1)) / 2, noise)
     odd = torch.where(learner.mirroring.mirrored, (noise - noise.flip(-1)) / 2, 0.0)
-    modes = torch.cat((even[::2], odd[1::2]))
-    return LearnedTexture(noise[0], modes)
+    return torch.cat((even[::2], odd[1::2]))
+
+
+def local_of(modes: torch.Tensor, windows: torch.Tensor, learner: TextureLearner, count: int) -> LocalModes:
+    return localised(modes, windows, learner.mirroring, learner.metric(), count)
 
 
 def covariance(modes: torch.Tensor) -> torch.Tensor:
@@ -64,21 +67,24 @@ def test_windows_share_every_texel_and_mirror_each_other(learner: TextureLearner
 
 
 def test_with_all_modes_the_covariance_is_the_tapered_one(
-    learner: TextureLearner, windows: torch.Tensor, model: LearnedTexture
+    learner: TextureLearner, windows: torch.Tensor, modes: torch.Tensor
 ) -> None:
-    local = localised(model, windows, learner, 1000)
+    local = local_of(modes, windows, learner, 1000)
     assert len(local.modes) == WHOLE * (1 + len(windows))
     kernel = (1 - LOCAL_SHARE) + LOCAL_SHARE * torch.einsum("rp,rq->pq", *2 * (windows.flatten(1).double(),))
-    expected = covariance(model.modes) * kernel.repeat(3, 3)
+    expected = covariance(modes) * kernel.repeat(3, 3)
     torch.testing.assert_close(covariance(local.modes), expected, atol=1e-4, rtol=1e-4)
-    assert torch.equal(local.mean, model.mean)
+    again = torch.einsum("kg,kchw->gchw", local.whole, local.modes)
+    torch.testing.assert_close(again, modes, atol=1e-4, rtol=1e-3)
 
 
 def test_few_modes_are_the_leading_ones_and_even_or_odd(
-    learner: TextureLearner, windows: torch.Tensor, model: LearnedTexture
+    learner: TextureLearner, windows: torch.Tensor, modes: torch.Tensor
 ) -> None:
-    every, few = (localised(model, windows, learner, count).modes for count in (1000, 20))
-    assert torch.equal(few, every[:20])
+    every, some = (local_of(modes, windows, learner, count) for count in (1000, 20))
+    few = some.modes
+    assert torch.equal(few, every.modes[:20])
+    assert torch.equal(some.whole, every.whole[:20])
     variance = (few.square() * learner.weight).sum((1, 2, 3))
     assert bool((variance[1:] <= variance[:-1] * 1.0001).all())
     mirrored = learner.mirroring.mirrored
@@ -96,8 +102,7 @@ def test_an_eye_may_change_without_the_mouth(
     landmarks = shape.mean_mm[shape.landmarks]
     eye, mouth = (texel_nearest(shape, learner, landmarks[part].mean(0)) for part in (LEFT_EYE, MOUTH))
     beside = texel_nearest(shape, learner, landmarks[LEFT_EYE].mean(0) + torch.tensor((3.0, 0.0, 0.0)))
-    whole = LearnedTexture(torch.zeros(3, SIDE, SIDE), torch.ones(1, 3, SIDE, SIDE))
-    common = covariance(localised(whole, windows, learner, 1000).modes[:, 0])
+    common = covariance(local_of(torch.ones(1, 3, SIDE, SIDE), windows, learner, 1000).modes[:, 0])
     assert float(common[eye, eye]) == pytest.approx(1, abs=1e-3)
     assert float(common[eye, mouth]) < 1 - 0.8 * LOCAL_SHARE
     assert float(common[eye, beside]) > 0.98

@@ -53,8 +53,11 @@ def test_constrain_clamps_at_three_deviations(small_texture: PcaTexture) -> None
 
 def test_file_keeps_the_model(small_texture: PcaTexture, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "texture.safetensors"
-    save_pca_texture(replace(small_texture, people=12), path, {"round": 1})
+    whole = torch.arange(10.0).reshape(5, 2)
+    save_pca_texture(replace(small_texture, people=12, whole=whole), path, {"round": 1})
     loaded = load_pca_texture(path)
+    assert loaded.whole is not None
+    assert torch.equal(loaded.whole, whole)
     torch.testing.assert_close(loaded.mean, small_texture.mean)
     torch.testing.assert_close(loaded.basis, small_texture.basis, atol=5e-4, rtol=1e-3)
     assert (loaded.uv_layout, loaded.people) == ("test-v1", 12)
