@@ -29,7 +29,7 @@ from ops.texture.locality import face_windows, localised
 from ops.texture.pca import PcaTexture, fit_pca_texture, load_pca_texture, save_pca_texture
 from ops.texture.sketches import Mirroring
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 """Raise it when the paint or the layout changes, so that cached textures are built anew."""
 BACKGROUND_WEIGHT, SKIN_WEIGHT, FEATURE_WEIGHT, EYEBALL_WEIGHT = 0.05, 1.0, 6.0, 3.0
 
