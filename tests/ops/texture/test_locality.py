@@ -81,8 +81,21 @@ def test_with_all_modes_the_covariance_is_the_tapered_one(
     kernel = factors.mT @ factors
     expected = covariance(modes) * kernel.repeat(3, 3)
     torch.testing.assert_close(covariance(local.modes), expected, atol=1e-4, rtol=1e-4)
-    again = torch.einsum("kg,kchw->gchw", local.whole, local.modes)
-    torch.testing.assert_close(again, modes, atol=1e-4, rtol=1e-3)
+
+
+def test_given_modes_are_mixtures_of_local_ones_as_far_as_these_reach(
+    learner: TextureLearner, windows: torch.Tensor, modes: torch.Tensor
+) -> None:
+    """What is left of them is orthogonal to all; nothing is where the windows leave as much to the whole everywhere."""
+    evenly = windows.clone()
+    evenly[-1] = (1 - windows[:-1].square().sum(0)).clamp_min(0).sqrt()
+    for shares, most in ((windows, 0.2), (evenly, 1e-3)):
+        local = local_of(modes, shares, learner, 1000)
+        left = modes - torch.einsum("kg,kchw->gchw", local.whole, local.modes)
+        assert float(left.square().mean() / modes.square().mean()) < most
+        common = torch.einsum("gchw,kchw->gk", learner.weight * left, local.modes)
+        size = (learner.weight * modes.square()).sum((1, 2, 3)).max()
+        assert float(common.abs().max() / size) < 1e-3
 
 
 def test_few_modes_are_the_leading_ones_and_even_or_odd(
