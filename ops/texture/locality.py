@@ -42,7 +42,7 @@ ELSEWHERE = 0.05
 """What the window of all that is far from every part weighs beside theirs."""
 SMALLEST = 1e-6
 """Variance beside the largest below which a combination is rounding."""
-FOREHEAD_MM = (8.0, 22.0)
+FOREHEAD_MM = (0.0, 45.0)
 """Heights above the brows: from the first to the second the windows end."""
 PARTS = (
     (NUMBERS[RIGHT_EYE], NUMBERS[LEFT_EYE]),
