@@ -136,7 +136,10 @@ def test_the_jump_of_the_loss_between_two_levels_is_no_progress(
     """A face with still parameters stops as if the levels drew the same, whichever is closer to the photo."""
     assert isinstance(models.texture, NotedTexture)
     window, change = 20, 6
-    shaded = dataclasses.replace(models, texture=ShadedTexture(**vars(models.texture), shade=shade))
+    given = {
+        field.name: getattr(models.texture, field.name) for field in dataclasses.fields(models.texture) if field.init
+    }
+    shaded = dataclasses.replace(models, texture=ShadedTexture(**given, shade=shade))
     config = short(
         steps=40,
         texture_level_ends=(change / 40,),

@@ -74,16 +74,17 @@ def test_hair_is_painted_in_the_face_world_alone(tmp_path: Path) -> None:
 
 
 def test_only_on_others_is_paint_local() -> None:
-    """Modes of the whole face are mixtures of those that are confined to its parts."""
+    """Modes of the whole face are mixtures of those that are confined to its parts, all but on the forehead."""
     model = faceworld_model()
     other = dataclasses.replace(model, metadata=dataclasses.replace(model.metadata, uv_layout="other"))
     assert default_recipe(model).local_modes == 0
     assert default_recipe(other).local_modes > default_recipe(other).mode_count
     few = dataclasses.replace(SMALL, mode_count=3)
     whole = build_texture(model, dataclasses.replace(few, local_modes=0))
-    local = build_texture(model, dataclasses.replace(few, local_modes=30))
-    assert (whole.latent_size, local.latent_size) == (3, 30)
+    local = build_texture(model, dataclasses.replace(few, local_modes=27))
+    assert (whole.latent_size, local.latent_size) == (3, 27)
     assert whole.whole is None
     assert local.whole is not None
     latent = torch.tensor([[1.0, -2.0, 0.5]])
-    torch.testing.assert_close(local(latent @ local.whole.mT), whole(latent), atol=1e-4, rtol=1e-3)
+    wrong = (local(latent @ local.whole.mT) - whole(latent)).square().mean()
+    assert float(wrong) < 0.02 * float((whole(latent) - whole.mean).square().mean())
