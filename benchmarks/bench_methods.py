@@ -31,12 +31,13 @@ from ops.fit.objective import Objective
 from ops.fit.parameters import CAMERA_UNITS, LIGHT_UNITS, FitParameters
 from ops.fit.regression import start_from_regressor
 from ops.reconstruction.detection import DetectionConfig
+from ops.reconstruction.fitting import pack_faces
 from ops.texture.procedural import canvas_for, wears_hair
 from ops.weights.bundle import ModelBundle, resolve_bundle
 from pipeline.reconstruct.config import ReconstructConfig
 from pipeline.stages.alignment import AlignFaces
 from pipeline.stages.detection import DetectFaces
-from pipeline.stages.fitting import fit_input
+from pipeline.stages.fitting import aligned_face
 from pipeline.stages.models import load_fit_models
 from pipeline.tables.schema import ALIGNED, DECODED, DETECTED, Frame, frames_from_table, table_from_frames
 
@@ -227,7 +228,7 @@ def photograph(bundle: ModelBundle, shape: MorphableModel, people: int, side_px:
     align = AlignFaces(side_px=side_px)
     rows = frames_from_table(align(None, table_from_frames(moved, DETECTED)).select(ALIGNED.names))
     identity = torch.stack([identities[row.identity_id] for row in rows])
-    return Photos(fit_input(rows, torch.device("cpu")), identity)
+    return Photos(pack_faces([aligned_face(row) for row in rows], torch.device("cpu")), identity)
 
 
 def displace(row: Frame, number: int, start: Start) -> Frame:

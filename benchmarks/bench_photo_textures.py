@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ops.face.landmark_parts import LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 from ops.face.skin import skin_weight
-from ops.files.photo import LUMA, decode_png
+from ops.files.photo import LUMA
 from ops.fit import FitModels
 from ops.reconstruction.fitting import LOSS_NAMES, AlignedFace, FittedFace, pack_faces
 from ops.reconstruction.likeness import Look, draw, similarity
@@ -31,9 +31,10 @@ from ops.weights.bundle import resolve_bundle
 from pipeline.run.plans import PlannedShards, read_plans
 from pipeline.run.reader import Run, open_run
 from pipeline.stages.child_process import ChildProcess
+from pipeline.stages.fitting import aligned_face
 from pipeline.stages.models import load_atlas, load_fit_models
 from pipeline.storage.store import open_storage
-from pipeline.tables.schema import Frame, Status
+from pipeline.tables.schema import Status
 from pipeline.training.texture_people import aligned_frames, eye_distance_px
 
 FINE_PX = 448
@@ -107,7 +108,7 @@ def people_of(run: Run, texture_px: int) -> Iterator[tuple[list[AlignedFace], li
             if own:
                 rows = [frames[frame.image_id] for frame in own]
                 yield (
-                    [_face(frame) for frame in own],
+                    [aligned_face(frame) for frame in own],
                     [_fit(person, row) for row in rows],
                     [eye_distance_px(row) for row in rows],
                 )
@@ -171,16 +172,6 @@ def octave_energy(picture: Picture, where: Bool[np.ndarray, "side side"]) -> tup
     luma = _array(picture) @ np.array(LUMA, np.float32)
     one, two = (np.asarray(cv2.GaussianBlur(luma, (0, 0), sigma)) for sigma in (1.0, 2.0))
     return float(((luma - one)[where] ** 2).mean()), float(((one - two)[where] ** 2).mean())
-
-
-def _face(frame: Frame) -> AlignedFace:
-    return AlignedFace(
-        person=frame.identity_id,
-        crop_rgba=decode_png(frame.crop_png or b""),
-        crop_from_image=np.array(frame.crop_from_image).reshape(2, 3),
-        landmarks_px=np.array(frame.landmarks_px).reshape(68, 2),
-        texture_crop_rgba=decode_png(frame.texture_crop_png or b""),
-    )
 
 
 def _fit(person: dict[str, Any], frame: dict[str, Any]) -> FittedFace:

@@ -79,7 +79,7 @@ class FitFaces:
 
     def fit(self, loaded: FitModels, rows: Sequence[Frame], watch: Callable[[float], None]) -> list[FittedFace]:
         """The fits of ok rows, in their order; `watch` hears which share of the work is done, 0 to 1."""
-        faces = [_aligned(row) for row in rows]
+        faces = [aligned_face(row) for row in rows]
         inputs = pack_faces(faces, loaded.device)
         fits = fit_people(loaded, inputs, self.config, watch)
         fits = fit_again(loaded, faces, fits, self.config, self.gate.fit_quality, self.batch_images)
@@ -93,7 +93,8 @@ class FitFaces:
         return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _aligned(row: Frame) -> AlignedFace:
+def aligned_face(row: Frame) -> AlignedFace:
+    """What a fit takes of an ok row of `ALIGNED`."""
     return AlignedFace(
         person=row.identity_id,
         crop_rgba=decode_png(row.crop_png or b""),
