@@ -5,12 +5,12 @@ photos of one have a mean cosine of 0.75, strangers one of 0 with a spread of 1 
 faces on one core: ten minutes and 2 GB.
 """
 
-import argparse
 import resource
 import time
 
 import numpy as np
 
+from benchmarks.command_line import parser_of
 from ops.face.clustering import cluster_faces, unit_rows
 
 SAME = 0.75
@@ -41,7 +41,7 @@ def pairwise(groups: np.ndarray, people: np.ndarray) -> tuple[float, float]:
 
 def main() -> None:
     """Measure and print one line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--photos", type=int, default=4, help="of a person, on average")
     parser.add_argument("--channels", type=int, default=128)

@@ -10,7 +10,6 @@ on each, and compares the tables row by row with those of the folder: every colu
 (ids of images, addresses) and the shard and seconds. A portrait in a hundred is cut short, and one is a lawn.
 """
 
-import argparse
 import io
 import re
 import resource
@@ -23,6 +22,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchmarks.command_line import parser_of
 from ops.faceworld import album
 from ops.faceworld.shape import faceworld_model
 from tests.pipeline.input.containers import write_parquet, write_records, write_tar, write_zip
@@ -35,7 +35,7 @@ COMMAND = ("--models", "embedded", "--method", "fastganfit", "--learn-texture", 
 
 def main() -> None:
     """Print a row a container."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--photos", type=int, default=1000)
     options = parser.parse_args()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks.command_line import parser_of
 from ops.errors import ModelFileError
 from ops.face.alignment import ARCFACE_SIDE_PX
 from ops.face.landmark_points import choose_landmarks, landmark_vertices
@@ -37,6 +38,7 @@ class Photo(NamedTuple):
 
 def main() -> None:
     """Print the total and a table of its parts."""
+    parser_of(__doc__).parse_args()
     torch.set_num_threads(1)
     bundle = find_bundle()
     shape = load_shape(bundle.shape)

@@ -9,7 +9,6 @@ clip of decoding and detection, and, for clips of people of the face world, the 
 the true one with the difference clip by clip and its standard error. `landmarks` fits shape and pose to the landmarks.
 """
 
-import argparse
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute
 import torch
 
+from benchmarks.command_line import parser_of
 from evaluation.shape_error import neutral_surface_error_mm
 from ops.fit.config import FitConfig, preset
 from ops.weights.bundle import ModelBundle, load_shape, resolve_bundle
@@ -49,11 +49,7 @@ class Prepared(NamedTuple):
 
 def main() -> None:
     """Print the seconds, then the distances."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench_frames",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--clips", type=Path, required=True, help="a folder of clips, or a synthetic MICC data set")
     parser.add_argument("--models", default="embedded", help="default: %(default)s")
     parser.add_argument("--frames", type=int, default=5, help="of a clip that are fitted (default: %(default)s)")

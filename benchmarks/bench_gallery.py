@@ -6,7 +6,6 @@ The people are drawn, not fitted: tables, thumbnails and person files as a run w
 a mesh of the built-in face world. --pictures FOLDER keeps screenshots.
 """
 
-import argparse
 import shutil
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ import torch
 from numpy.random import Generator
 
 from benchmarks.browser import Browser, find_browser
+from benchmarks.command_line import parser_of
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import encode_png
 from ops.weights.bundle import load_shape, resolve_bundle
@@ -196,7 +196,7 @@ def take_pictures(browser: Browser, page: Path, folder: Path, suffix: str = "") 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--people", type=int, default=2000)
     parser.add_argument("--folder", type=Path, help="keep the made run here, and use it if it is there")
     parser.add_argument("--pictures", type=Path, help="folder for screenshots")

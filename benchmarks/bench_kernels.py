@@ -6,12 +6,12 @@ Fits pictures that look like noise under the default preset and reports the last
 in float32 and in bfloat16. Launches and waits do not depend on how many images share the batch; bytes are per image.
 """
 
-import argparse
 import dataclasses
 from typing import get_args, get_type_hints
 
 import torch
 
+from benchmarks.command_line import parser_of
 from ops.fit import FitConfig, FitInput, FitModels, fit_faces, preset
 from ops.fit.regression import mean_start
 from ops.weights.bundle import resolve_bundle
@@ -24,7 +24,7 @@ STEPS = 3
 
 def main() -> None:
     """Print a row per bundle and precision, then the operators that are launched most."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--models", nargs="+", default=["embedded"])
     parser.add_argument("--images", type=int, default=4, help="pictures of one batch, two per person")
     parser.add_argument("--operators", type=int, default=0, help="list so many operators that are launched most")

@@ -13,7 +13,6 @@ dense points that face the camera and lie on the scan, all of them and those of 
 On photos, one per person, distances are from the reference's 68 points over its outer-eye distance.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
+from benchmarks.command_line import parser_of
 from evaluation.scan_distance import at_face_size
 from evaluation.template import template_from_model
 from ops.face.dense_points import DensePoints, choose_dense_points, outline_landmarks
@@ -62,7 +62,7 @@ class View(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--models", default="ict", help="bundle of the shape model and the detector")
     parser.add_argument("--networks", nargs="+", required=True, metavar="KIND:FILE")
     parser.add_argument("--scans", type=Path)

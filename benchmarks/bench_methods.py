@@ -10,7 +10,6 @@ alignment, together or each in its own direction; it fails when the fit diverges
 mean face.
 """
 
-import argparse
 import dataclasses
 import time
 from typing import Literal, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.command_line import parser_of
 from evaluation.shape_error import neutral_face_error_mm
 from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.face.morphable_model import MorphableModel
@@ -86,11 +86,7 @@ class Bench(NamedTuple):
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.bench_methods",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--models", default="embedded", help="a bundle with a regressor (default: %(default)s)")
     parser.add_argument("--people", type=int, default=12, help="default: %(default)s")
     parser.add_argument(

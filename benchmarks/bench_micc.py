@@ -6,7 +6,6 @@ Everything is timed in CPU seconds, so that other work on the machine does not c
 --cases the meshes are made up: 9,409 vertices, smooth differences of a few millimetres.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.command_line import parser_of
 from evaluation.authors_protocol import MM_PER_UNIT, TemplateUnits, evaluate_authors, landmark_alignment
 from ops.face.landmark_parts import NOSE_TIP
 from ops.geometry.mesh import Mesh, read_mesh, write_obj
@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_micc", description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=Path, help="folder of reference cases: topology_ict.npz and NN_*.npz")
     parser.add_argument("--scan", type=Path, help=".npz with scan_v, scan_f, raw_landmarks: the scan to register")
     parser.add_argument("--pairs", type=int, default=1000)

@@ -8,7 +8,6 @@ alone. The hue is the median over the pixels that the face covers, of saturated 
 circle, and is compared with the photo's.
 """
 
-import argparse
 import json
 import statistics
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import UInt8
 
 import ganfit
+from benchmarks.command_line import parser_of
 from ganfit.photos import Face, reconstruct_photos
 from ops.face.signal import are_grey
 from ops.files.photo import decode_photo
@@ -58,7 +58,7 @@ class Outcome:
 
 def main() -> None:
     """Fit photo by photo, reading by reading, and print a line per reading."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--models", default="ict")
     parser.add_argument("--output", type=Path, required=True)

@@ -7,7 +7,6 @@ The photos are called PERSON_*.jpg. Says what thresholds on the cosine cost on e
 of their names), for strangers among a person's photos and for groups; then what the run itself made of all.
 """
 
-import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench_cluster import pairwise
+from benchmarks.command_line import parser_of
 from ops.face.clustering import cluster_faces, unit_rows
 from pipeline.run.groups import FACES_FOLDER, read_faces, read_people
 from pipeline.storage.store import open_storage
@@ -22,7 +22,7 @@ from pipeline.storage.store import open_storage
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--cosines", type=float, nargs=3, default=(0.30, 0.98, 0.02), metavar=("FROM", "TO", "STEP"))
     options = parser.parse_args()

@@ -9,7 +9,6 @@ photos; octaves are the luma energy of the render over that of the photo in the 
 pixels, on plain skin, of photos with 60 pixels and more between the outer eye corners.
 """
 
-import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from benchmarks.command_line import parser_of
 from ops.face.landmark_parts import LEFT_BROW, LEFT_EYE, NOSTRILS, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 from ops.face.skin import skin_weight
 from ops.files.photo import LUMA
@@ -58,7 +58,7 @@ class Measures(NamedTuple):
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--models", required=True, help="the bundle of the run")
     parser.add_argument("--texture-px", type=int, default=512)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from benchmarks.command_line import parser_of
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.fit.config import default_preset
 from ops.weights.bundle import resolve_bundle
@@ -77,7 +78,7 @@ class SteadyState:
 
 def main() -> None:
     """Print both measurements."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--people", type=int, default=60)
     parser.add_argument("--steps", type=int, default=20, help="iterations of a fit")
     parser.add_argument("--shard-size", type=int, default=2)

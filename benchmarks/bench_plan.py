@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.command_line import parser_of
 from pipeline.input.listing import Listing
 from pipeline.input.planner import Plan, PlanConfig, plan_shards
 from pipeline.input.sources import list_input
@@ -62,7 +63,7 @@ class StubFit:
 
 def main() -> None:
     """Run all parts, or one of them as a child."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=10_000_000)
     parser.add_argument("--stream", type=int, default=6_000, help="shards that go through Ray")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")

@@ -18,7 +18,6 @@ the people (by the checksum of their names), at the median and three times the d
 and counted on the other half.
 """
 
-import argparse
 import hashlib
 import json
 import time
@@ -32,6 +31,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+from benchmarks.command_line import parser_of
 from ops.face.alignment import five_points
 from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.files.photo import Photo, decode_photo
@@ -95,7 +95,7 @@ class Look(NamedTuple):
 
 def main() -> None:
     """Measure what FILE lacks, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--models", default="ict")
     parser.add_argument("--record", type=Path, required=True)

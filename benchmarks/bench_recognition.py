@@ -8,7 +8,6 @@ photo with the next person's second) by the cosine, at the threshold that is bes
 other tenth.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.command_line import parser_of
 from ops.files.photo import decode_photo
 from ops.networks.recognition import cosine_similarity
 from ops.reconstruction.face_choice import face_crop
@@ -26,7 +26,7 @@ BATCH = 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--models", default="open", help="the bundle whose detector and landmarks are used")
     parser.add_argument("--network", nargs="+", default=["open"], metavar="BUNDLE[:ROLE]")

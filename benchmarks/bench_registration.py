@@ -7,7 +7,6 @@ The error is the mean distance, in mm of the person, of the template's vertices 
 lie within 95 mm of the tip of the nose, whether the scan shows them or not. Seed 1 was tuned on.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.command_line import parser_of
 from benchmarks.raw_scans import Difficulty, make_raw_scan
 from evaluation.template import template_from_model
 from ops.face.landmark_parts import NOSE_TIP
@@ -67,7 +67,7 @@ def measure(model: MorphableModel, seed: tuple[int, ...], difficulty: Difficulty
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_registration", description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=4, help="names the set of scans")
     parser.add_argument("--scans", type=int, default=12, help="of each model")
     parser.add_argument("--ict", type=Path, help="shape model; default: that of $GANFIT_MODELS, where there is one")

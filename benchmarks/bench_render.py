@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.command_line import parser_of
 from ops.geometry.camera import Camera
 from ops.geometry.mesh_normals import vertex_normals
 from ops.geometry.projection import clip_from_world, transform_points_cpu
@@ -30,6 +31,7 @@ TEXTURE_PX = 256
 
 def main() -> None:
     """Print one table for each image side."""
+    parser_of(__doc__).parse_args()
     torch.set_num_threads(1)
     vertices, topology, name = load_mesh()
     sys.stdout.write(f"{name}: {vertices.shape[1]} vertices, {len(topology.triangles)} triangles, one image, ")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
+from benchmarks.command_line import parser_of
 from ops.fit import FitConfig
 from ops.texture.gan_texture import GanTexture, freeze
 from ops.texture.interface import TextureModel
@@ -23,6 +24,7 @@ ENDS = ((0.25, 0.5, 0.75), (0.5, 0.7, 0.85))
 
 def main() -> None:
     """Print a line a model, and one for each way through its levels."""
+    parser_of(__doc__).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     models: Mapping[str, TextureModel] = {

@@ -6,7 +6,6 @@ takes off every embedding.
 The people are the face world's; detector, landmarks and network are those of the bundle `open`.
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.bench_recognition import cut_crops
+from benchmarks.command_line import parser_of
 from ops.faceworld.album import AlbumSettings, write_album
 from ops.faceworld.shape import faceworld_model
 from ops.networks.dlib_recognition import load_dlib_recognition
@@ -24,7 +24,7 @@ PEOPLE, SIDE_PX, SEED, YAW_DEG = 100, 240, 3, 10.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     output: Path = parser.parse_args().output
     torch.set_num_threads(1)

@@ -8,7 +8,6 @@ registered, say what the bias is worth on real people: how far the network's poi
 crop sides, before and after.
 """
 
-import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.bench_landmarks import best_face, scan_views
+from benchmarks.command_line import parser_of
 from ops.face.alignment import apply_affine, crop_from_image
 from ops.face.dense_points import choose_dense_points
 from ops.face.landmark_points import landmark_surface
@@ -46,7 +46,7 @@ class Misses(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--models", default="open", help="bundle of shape model, detector and landmark network")
     parser.add_argument("--looks", help="bundle of the texture model that portraits wear")
     parser.add_argument("--scans", type=Path, help="to measure the bias on")
