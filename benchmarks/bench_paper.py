@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 
 import ganfit
 from benchmarks.command_line import parser_of
+from benchmarks.photo_folders import photos_by_person
 from ganfit.photos import Face, reconstruct_photos
 from ops.face.signal import are_grey
 from ops.files.photo import decode_photo
@@ -89,8 +90,8 @@ def main() -> None:
 
 def colour_photos(folder: Path) -> Iterator[Path]:
     """The first photo with colours of every person."""
-    for person in sorted(folder.iterdir()):
-        for path in sorted(person.glob("*.jpg")):
+    for photos in photos_by_person(folder).values():
+        for path in photos:
             image = torch.from_numpy(decode_photo(path.read_bytes()).image_rgb / 255).permute(2, 0, 1)
             if not are_grey(image.unsqueeze(0)).any():
                 yield path

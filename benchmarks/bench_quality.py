@@ -32,6 +32,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from benchmarks.command_line import parser_of
+from benchmarks.photo_folders import photos_by_person
 from ops.face.alignment import five_points
 from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
 from ops.files.photo import Photo, decode_photo
@@ -112,13 +113,12 @@ def main() -> None:
 
 def find_cases(folder: Path) -> Iterator[Case]:
     """Every photo as it is, and a spoilt one of every second person."""
-    people = sorted(path for path in folder.iterdir() if path.is_dir())
-    people.sort(key=lambda path: hashlib.sha256(path.name.encode()).hexdigest())
-    for rank, person in enumerate(people):
-        photos = sorted(path for path in person.iterdir() if path.is_file())
-        yield from (Case(person.name, photo, "right") for photo in photos)
+    people = photos_by_person(folder)
+    for rank, person in enumerate(sorted(people, key=lambda name: hashlib.sha256(name.encode()).hexdigest())):
+        photos = people[person]
+        yield from (Case(person, photo, "right") for photo in photos)
         if rank % 2 == 0 and photos:
-            yield Case(person.name, photos[0], KINDS[rank // 2 % len(KINDS)])
+            yield Case(person, photos[0], KINDS[rank // 2 % len(KINDS)])
 
 
 def read_record(path: Path) -> dict[str, dict[str, Any]]:

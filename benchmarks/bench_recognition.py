@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.command_line import parser_of
+from benchmarks.photo_folders import photos_by_person
 from ops.files.photo import decode_photo
 from ops.networks.recognition import cosine_similarity
 from ops.reconstruction.face_choice import face_crop
@@ -32,10 +33,7 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", default=["open"], metavar="BUNDLE[:ROLE]")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    people = [
-        sorted(path for path in folder.iterdir() if path.is_file())[:2] for folder in sorted(options.photos.iterdir())
-    ]
-    pairs = [photos for photos in people if len(photos) == 2]
+    pairs = [photos[:2] for photos in photos_by_person(options.photos).values() if len(photos) >= 2]
     crops = cut_crops([path for photos in pairs for path in photos], resolve_bundle(options.models))
     both = [
         torch.stack((first, second))

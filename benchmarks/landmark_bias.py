@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.bench_landmarks import best_face, scan_views
 from benchmarks.command_line import parser_of
+from benchmarks.scan_views import add_scan_options, best_face, views_of_scans
 from ops.face.alignment import apply_affine, crop_from_image
 from ops.face.dense_points import choose_dense_points
 from ops.face.landmark_points import landmark_surface
@@ -28,8 +28,7 @@ from ops.networks.detector import FaceDetector
 from ops.networks.landmarks import LandmarkNetwork
 from ops.training.stream_samples import TrueLandmarks
 from ops.weights.bundle import load_detector, load_landmarks, load_shape, resolve_bundle
-from pipeline.scans.scan_folder import find_scan_folders
-from pipeline.scans.views import ViewRange
+from ops.weights.models import ModelRef
 from pipeline.training.portraits import PortraitSource
 from pipeline.training.regressor_training import with_looks
 
@@ -49,10 +48,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--models", default="open", help="bundle of shape model, detector and landmark network")
     parser.add_argument("--looks", help="bundle of the texture model that portraits wear")
-    parser.add_argument("--scans", type=Path, help="to measure the bias on")
-    parser.add_argument("--names", nargs="*", help="of the scans; default: all that have a texture")
-    parser.add_argument("--views", type=int, default=9)
-    parser.add_argument("--max-yaw", type=float, default=35.0)
+    add_scan_options(parser, views=9, max_yaw_deg=35.0)
     parser.add_argument("--portraits", type=int, default=600)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -65,22 +61,24 @@ def main() -> None:
     drawn = portrait_misses(PortraitSource(worn, settings)(), shape, finder, options.portraits)
     bias = fit_landmark_bias(drawn.differences, drawn.angles, torch.ones(len(drawn.angles)))
     print("portraits", json.dumps(compared(drawn, bias)))
-    dense, views = choose_dense_points(shape), ViewRange(count=options.views, max_yaw_deg=options.max_yaw)
-    for folder in find_scan_folders(options.scans) if options.scans else []:
-        if not options.names or folder.name in options.names:
-            drawn_views = scan_views(folder, shape, dense, views)
-            seen = misses(shape, ((finder(view.image_rgb), view.landmarks_px) for view in drawn_views))
-            print(folder.name, json.dumps(compared(seen, bias)))
+    for views in views_of_scans(options, shape, choose_dense_points(shape)) if options.scans else ():
+        seen = misses(shape, ((finder(view.image_rgb), view.landmarks_px) for view in views))
+        print(views[0].scan, json.dumps(compared(seen, bias)))
     if options.output:
         about = {
-            "landmarks": bundle.landmarks.path.name,
-            "shape": bundle.shape.path.name,
+            "landmarks": name_of(bundle.landmarks),
+            "shape": name_of(bundle.shape),
             "estimated_from": f"{len(drawn.angles)} portraits of people who do not exist on the shape model",
             "looks": f"painted, and {worn.texture.kind} {worn.texture.sha256}" if options.looks else "painted",
             "holds": "how far 68 points of a landmark network lie beside a shape model's on average, by pose: no model "
             "of faces or skin",
         }
         save_landmark_bias(bias, options.output, about)
+
+
+def name_of(ref: ModelRef) -> str:
+    """The file of a model, or the kind of one that ships with this project."""
+    return ref.path.name if ref.path else ref.kind
 
 
 class Finder(NamedTuple):
