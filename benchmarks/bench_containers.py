@@ -16,7 +16,9 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +52,7 @@ def main() -> None:
         said = "; ".join(f"{table}: {difference(found[table], expected[table])}" for table in found)
         frames = found["frames"]
         people = len(found["identities"])
-        ok = int((frames["status"] == "ok").sum())
+        ok = np.count_nonzero(frames["status"] == "ok")
         print(f"{name:10}{len(frames):>6}{ok:>6}{people:>8}{seconds:>9.0f}{cpu_seconds:>8.0f}  {said}", flush=True)
 
 
@@ -108,9 +110,9 @@ def read(output: Path, table: str) -> pd.DataFrame:
 
 
 def place_in_person(frames: pd.DataFrame) -> pd.Series:
-    """Whether a row is of the first or second picture of its person: by the numbers at the end of the addresses."""
-    numbers = frames["uri"].map(lambda uri: int(re.findall(r"\d+", uri.removesuffix(".jpg"))[-1]))
-    return numbers.groupby(frames["identity_id"]).rank().astype(int)
+    """Whether a row is of the first (0) or second picture of its person: by the numbers that end the addresses."""
+    numbers = [int(re.findall(r"\d+", uri.removesuffix(".jpg"))[-1]) for uri in frames["uri"]]
+    return frames.assign(number=numbers).sort_values("number").groupby("identity_id").cumcount()
 
 
 def difference(found: pd.DataFrame, expected: pd.DataFrame) -> str:
@@ -118,12 +120,16 @@ def difference(found: pd.DataFrame, expected: pd.DataFrame) -> str:
     if not found.index.equals(expected.index) or list(found) != list(expected):
         return f"other rows or columns: {found.shape} and {expected.shape}"
     columns = [name for name in found if name not in NAMES_CONTAINER]
-    differing = {name: worst for name in columns if (worst := _worst(found[name], expected[name]))}
+    differing = {name: worst for name in columns if (worst := _worst(_values(found, name), _values(expected, name)))}
     said = ", ".join(f"{name} by {worst:.1e}" for name, worst in differing.items())
     return f"{len(found)} rows, {len(columns)} columns, differing: {said or 'none'}"
 
 
-def _worst(found: pd.Series, expected: pd.Series) -> float:
+def _values(table: pd.DataFrame, column: str) -> list[Any]:
+    return table[column].to_numpy().tolist()
+
+
+def _worst(found: Sequence[Any], expected: Sequence[Any]) -> float:
     """The largest difference; infinite between values that are no numbers or missing in one."""
     worst = 0.0
     for a, b in zip(found, expected, strict=True):
@@ -132,8 +138,8 @@ def _worst(found: pd.Series, expected: pd.Series) -> float:
         elif isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
             return float("inf")
         elif not (a is b or a == b or (a != a and b != b)):
-            numbers = all(isinstance(value, int | float) for value in (a, b))
-            worst = max(worst, abs(float(a) - float(b))) if numbers else float("inf")  # type: ignore[arg-type]
+            numbers = isinstance(a, int | float) and isinstance(b, int | float)
+            worst = max(worst, abs(a - b)) if numbers else float("inf")
     return worst
 
 

@@ -13,7 +13,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,7 @@ from pipeline.studies.truth import find_truth
 from pipeline.tables.schema import Status
 
 Fit = Literal["none", "landmarks", "fastganfit", "ganfit++", "ganfit"]
-pc = pyarrow.compute
+pc: Any = pyarrow.compute
 
 
 class Prepared(NamedTuple):

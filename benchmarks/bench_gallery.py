@@ -10,6 +10,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +203,12 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="folder for screenshots")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    scratch = None if options.folder else Path(tempfile.mkdtemp(prefix="gallery-"))
-    folder = (options.folder or scratch) / f"run-{options.people}"
+    with tempfile.TemporaryDirectory(prefix="gallery-") as scratch:
+        run(options, (options.folder or Path(scratch)) / f"run-{options.people}")
+
+
+def run(options: Namespace, folder: Path) -> None:
+    """Make the run where it is not yet there, and measure its gallery."""
     if not (folder / "report" / "index.html").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         shape = load_shape(resolve_bundle("embedded").shape)
@@ -214,8 +219,6 @@ def main() -> None:
             print(f"{name:50}{time.process_time() - start:8.3f} CPU s")
     print(f"{options.people} people in {folder}")
     measure((folder / "report" / "index.html").resolve(), options.pictures, options.rounds)
-    if scratch:
-        shutil.rmtree(scratch)
 
 
 if __name__ == "__main__":

@@ -109,15 +109,14 @@ def outcome(person: str, face: Face) -> Outcome:
     """What is said of a photo."""
     mask = (face.render_rgba[..., 3] > 127) & (face.input_rgba[..., 3] > 127)
     apart = abs(hue_deg(over(face)[mask]) - hue_deg(face.input_rgba[..., :3][mask]))
-    fit = face._fitted
     return Outcome(
         person,
         float(face.judge_similarity or np.nan),
         float(face.identity_similarity or np.nan),
         float(face.landmark_error or np.nan),
         min(apart, 360 - apart),
-        int(fit.iterations),
-        float(fit.fit_seconds),
+        face.iterations,
+        face.fit_seconds,
     )
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+ANSWER_S = 60.0
+"""Longest that a command of the debugging protocol may take."""
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 _FLAGS = (
     "--headless=new",
@@ -96,7 +98,7 @@ class Browser:
         os.close(self._write)
         self._profile.cleanup()
 
-    def call(self, method: str, timeout_s: float = 60, **parameters: Any) -> dict[str, Any]:
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command of the debugging protocol and return its result."""
         self._number += 1
         number = self._number
@@ -104,7 +106,7 @@ class Browser:
         if self._session:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + ANSWER_S
         while True:
             answer = self._next(end)
             if answer.get("id") == number:
@@ -163,8 +165,8 @@ class Browser:
 
         send("mousePressed", *start, 1)
         for step in range(1, steps + 1):
-            share = step / steps
-            send("mouseMoved", *(a + share * (b - a) for a, b in zip(start, end, strict=True)), 1)
+            x, y = (a + step / steps * (b - a) for a, b in zip(start, end, strict=True))
+            send("mouseMoved", x, y, 1)
         send("mouseReleased", *end, 0)
 
     def press(self, key: str) -> None:

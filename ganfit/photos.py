@@ -142,6 +142,16 @@ class Face:
         return self._fitted.landmark_error
 
     @property
+    def iterations(self) -> int:
+        """How many the fit took."""
+        return self._fitted.iterations
+
+    @property
+    def fit_seconds(self) -> float:
+        """How long the fit of the person took."""
+        return self._fitted.fit_seconds
+
+    @property
     def _shows_something(self) -> bool:
         """Whether a similarity to the photo means anything."""
         return shows_something(self._aligned.image_rgba[..., :3])

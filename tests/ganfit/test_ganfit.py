@@ -90,6 +90,8 @@ def test_photos_in_memory_become_what_a_run_makes_of_them(album_run: Path, album
             np.testing.assert_array_equal(getattr(face, name), row[name])
         np.testing.assert_array_equal(face.camera.vector, row["camera"])
         assert face.identity_similarity == pytest.approx(row["identity_similarity"], abs=1e-6)
+        assert face.iterations == row["iterations"]
+        assert face.fit_seconds > 0
         posed = run.posed_mesh(row["image_id"])
         np.testing.assert_array_equal(face.posed_mesh.vertices_mm, posed.vertices_mm)
         np.testing.assert_array_equal(face.texture_rgb, posed.texture_rgb)
