@@ -24,7 +24,7 @@ from benchmarks.command_line import parser_of
 from benchmarks.photo_folders import photos_by_person
 from benchmarks.scan_views import View, add_scan_options, best_face, views_of_scans
 from ops.face.dense_points import DensePoints, choose_dense_points
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import outer_eye_distance
 from ops.face.landmark_points import JAW
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_photo
@@ -145,7 +145,7 @@ def compare_photos(
         truth = reference(image, *place)[0]
         if not np.isfinite(truth).all():
             continue
-        eyes = np.linalg.norm(truth[RIGHT_OUTER_EYE] - truth[LEFT_OUTER_EYE])
+        eyes = outer_eye_distance(truth)
         for name, network in networks.items():
             found = network(image, *place)[0]
             errors[name].append((found - truth) / eyes)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.command_line import parser_of
 from evaluation.shape_error import neutral_face_error_mm
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import outer_eye_distance
 from ops.face.morphable_model import MorphableModel
 from ops.faceworld.albedo import AlbedoPainter
 from ops.faceworld.people import sample_person
@@ -234,8 +234,7 @@ def displace(row: Frame, number: int, start: Start) -> Frame:
     points = np.array(row.landmarks_px).reshape(68, 2)
     count = 1 if start == "together" else len(points)
     angle = np.random.default_rng((SHIFT_SEED, number)).uniform(0, 2 * np.pi, count)
-    eyes = float(np.linalg.norm(points[RIGHT_OUTER_EYE] - points[LEFT_OUTER_EYE]))
-    moved = points + BAD_START * eyes * np.stack((np.cos(angle), np.sin(angle)), 1)
+    moved = points + BAD_START * outer_eye_distance(points) * np.stack((np.cos(angle), np.sin(angle)), 1)
     return dataclasses.replace(row, landmarks_px=moved.reshape(-1).tolist())
 
 

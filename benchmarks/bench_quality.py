@@ -34,7 +34,7 @@ from jaxtyping import Float, Float32
 from benchmarks.command_line import parser_of
 from benchmarks.photo_folders import photos_by_person
 from ops.face.alignment import five_points
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import outer_eye_distance
 from ops.files.photo import Photo, decode_photo
 from ops.fit import preset
 from ops.reconstruction.alignment import AlignedCrop, align_face
@@ -192,8 +192,7 @@ def _shift(networks: DetectionNetworks, case: Case, strangers: dict[str, Case]) 
 
 def _off(look: Look, landmarks_px: Float32[np.ndarray, "68 2"]) -> float:
     """The distance from the unspoilt photo's landmarks over the outer eye distance."""
-    eyes = float(np.linalg.norm(look.right_px[RIGHT_OUTER_EYE] - look.right_px[LEFT_OUTER_EYE]))
-    return float(np.linalg.norm(landmarks_px - look.right_px, axis=-1).mean()) / eyes
+    return float(np.linalg.norm(landmarks_px - look.right_px, axis=-1).mean()) / outer_eye_distance(look.right_px)
 
 
 def _aligned(networks: DetectionNetworks, case: Case, strangers: dict[str, Case]) -> AlignedFace:

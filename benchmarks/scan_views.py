@@ -13,7 +13,7 @@ from evaluation.scan_distance import at_face_size
 from evaluation.template import template_from_model
 from ops.errors import UnsupportedInputError
 from ops.face.dense_points import DensePoints, outline_landmarks
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import outer_eye_distance
 from ops.face.morphable_model import MorphableModel
 from ops.geometry.mesh import Mesh
 from ops.networks.detector import FaceDetector
@@ -42,7 +42,7 @@ class View(NamedTuple):
 
     @property
     def eyes_px(self) -> float:
-        return float(np.linalg.norm(self.dense_px[RIGHT_OUTER_EYE] - self.dense_px[LEFT_OUTER_EYE]))
+        return outer_eye_distance(self.dense_px)
 
 
 def add_scan_options(parser: ArgumentParser, *, views: int, max_yaw_deg: float) -> None:

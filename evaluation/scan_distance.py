@@ -22,6 +22,7 @@ from ops.face.landmark_parts import (
     OUTER_EYES,
     RIGHT_OUTER_EYE,
     SEVEN_POINTS,
+    outer_eye_distance,
 )
 from ops.geometry.mesh import Mesh
 from ops.registration.alignment import ScaleRule, align_points, compose_alignments, fit_alignment, invert_alignment
@@ -80,7 +81,7 @@ def at_face_size(scan: AnnotatedMesh) -> AnnotatedMesh:
     """
     if not np.isfinite(scan.landmarks_mm[list(SEVEN_POINTS)]).all():
         raise UnsupportedInputError(f"a scan needs at least the landmarks {', '.join(map(str, SEVEN_POINTS))}")
-    size = float(np.linalg.norm(np.subtract(*scan.landmarks_mm[list(OUTER_EYES)])))
+    size = outer_eye_distance(scan.landmarks_mm)
     if size <= 0:
         raise UnsupportedInputError("the outer eye corners of the scan coincide")
     factor = EYE_DISTANCE_MM / size
@@ -125,7 +126,7 @@ def sample_face(scan: AnnotatedMesh, *, bearded: bool = False) -> FaceSamples:
     if not np.isfinite(nasion).all():
         nasion = landmarks[list(INNER_EYES)].mean(0)
     centre = base + CROP_HEIGHT * (nasion - base)
-    size = float(np.linalg.norm(np.subtract(*landmarks[list(OUTER_EYES)])) + np.linalg.norm(nasion - base))
+    size = float(outer_eye_distance(landmarks) + np.linalg.norm(nasion - base))
     brows = landmarks[BROWS]
     known = np.isfinite(brows).all(1)
     top = float((brows[known] @ up).mean()) if known.any() else float(landmarks[list(OUTER_EYES)].mean(0) @ up) + 15.0

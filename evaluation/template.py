@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Int
 
 from ops.errors import ConfigurationError, GanfitError, UnitsError
-from ops.face.landmark_parts import OUTER_EYES
+from ops.face.landmark_parts import outer_eye_distance
 from ops.face.morphable_model import MorphableModel
 from ops.geometry.mesh import Mesh, read_mesh, submesh
 from ops.registration.register import Template
@@ -91,7 +91,7 @@ def template_from_obj(mesh_path: Path, landmarks_path: Path) -> Template:
     if landmarks.shape != (LANDMARK_COUNT,):
         raise ConfigurationError(f"{landmarks_path}: expected {LANDMARK_COUNT} vertex numbers, got {landmarks.size}")
     template = Template(mesh=mesh, landmarks=landmarks)
-    eyes = float(np.linalg.norm(np.subtract(*template.landmarks_mm[list(OUTER_EYES)])))
+    eyes = outer_eye_distance(template.landmarks_mm)
     for factor in (1.0, 100.0):
         if EYE_DISTANCE_MM[0] <= eyes * factor <= EYE_DISTANCE_MM[1]:
             return Template(mesh=Mesh(mesh.vertices * factor, mesh.triangles), landmarks=landmarks)

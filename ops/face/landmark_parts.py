@@ -4,6 +4,9 @@ The order is iBUG's: jaw, brows, nose, eyes, mouth, and in pairs the person's ri
 points follow each other; a tuple names its points one by one.
 """
 
+import numpy as np
+from jaxtyping import Float
+
 NUMBERS = range(68)
 """`NUMBERS[BROWS]` are the brows' numbers."""
 
@@ -32,3 +35,8 @@ INNER_UPPER_LIP, INNER_LOWER_LIP = (61, 62, 63), (67, 66, 65)
 
 SEVEN_POINTS = (RIGHT_OUTER_EYE, *INNER_EYES, LEFT_OUTER_EYE, NOSE_BASE, *MOUTH_CORNERS)
 """Eye corners, base of the nose, mouth corners: those of the NoW challenge."""
+
+
+def outer_eye_distance(points: Float[np.ndarray, "point axis"]) -> float:
+    """How far the outer eye corners are apart, in the unit of the points, whose first 68 are the landmarks."""
+    return float(np.linalg.norm(points[RIGHT_OUTER_EYE] - points[LEFT_OUTER_EYE]))

@@ -22,7 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ops.errors import ModelFormatError, UnitsError
-from ops.face.landmark_parts import CHIN, LEFT_OUTER_EYE, NOSE_TIP, OUTER_EYES, RIGHT_OUTER_EYE, UPPER_BRIDGE
+from ops.face.landmark_parts import CHIN, NOSE_TIP, OUTER_EYES, UPPER_BRIDGE, outer_eye_distance
 from ops.face.morphable_model import OUTER_EYE_DISTANCE_MM, ModelMetadata, MorphableModel
 from ops.importers.landmark_file import LandmarkVertices
 
@@ -117,7 +117,7 @@ def millimetres_per_unit(mean: Float[np.ndarray, "vertex 3"], landmarks: Int[np.
     Raises:
         UnitsError: none does.
     """
-    distance = float(np.linalg.norm(mean[landmarks[LEFT_OUTER_EYE]] - mean[landmarks[RIGHT_OUTER_EYE]]))
+    distance = outer_eye_distance(mean[landmarks])
     for unit in (1e-3, 1.0, 10.0, 100.0, 1e3):
         if OUTER_EYE_DISTANCE_MM[0] <= distance * unit <= OUTER_EYE_DISTANCE_MM[1]:
             return unit

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from ops.face.alignment import apply_affine, five_points
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import outer_eye_distance
 from ops.files.photo import Photo
 from ops.networks.face_crop import invert_affine
 from ops.networks.landmarks import LandmarkNetwork
@@ -51,8 +51,8 @@ def look_again(network: LandmarkNetwork, crop: AlignedCrop, landmarks_px: Float[
     found = (again @ back[:, :2].T + back[:, 2]).astype(np.float32)
     if not np.isfinite(again).all():
         return SecondLook(found, NOWHERE)
-    eyes = float(np.linalg.norm(used[RIGHT_OUTER_EYE] - used[LEFT_OUTER_EYE]))
-    return SecondLook(found, float(np.linalg.norm(again - used, axis=-1).mean()) / max(eyes, 1e-6))
+    shift = float(np.linalg.norm(again - used, axis=-1).mean())
+    return SecondLook(found, shift / max(outer_eye_distance(used), 1e-6))
 
 
 class SettledFace(NamedTuple):

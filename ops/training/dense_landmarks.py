@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from ops.face.dense_points import DensePoints
-from ops.face.landmark_parts import LEFT_EYE, LEFT_OUTER_EYE, RIGHT_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import LEFT_EYE, RIGHT_EYE, outer_eye_distance
 from ops.faceworld.portraits.stream import PortraitStream
 from ops.networks.dense_landmarks import (
     ARCHITECTURE,
@@ -113,7 +113,7 @@ def score_dense(network: DenseLandmarks, stream: PortraitStream, first: int, cou
         truth = portrait.points_px
         box, five = _detected(truth, rng)
         found = network.find(portrait.image_rgb, box[None], five[None])
-        eyes = max(float(np.linalg.norm(truth[RIGHT_OUTER_EYE] - truth[LEFT_OUTER_EYE])), 1e-6)
+        eyes = max(outer_eye_distance(truth), 1e-6)
         errors.append(np.linalg.norm(found.points_px[0] - truth, axis=-1) / eyes)
         seen.append(portrait.visible)
         likely.append(float((np.abs(found.points_px[0] - truth) < found.deviations_px[0][:, None]).mean()))

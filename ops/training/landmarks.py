@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from ops.face.alignment import five_points
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import outer_eye_distance
 from ops.face.morphable_model import MorphableModel
 from ops.networks.embedded_blocks import save_weights
 from ops.networks.embedded_landmarks import (
@@ -116,8 +116,7 @@ def score_landmarks(network: EmbeddedLandmarks, pictures: Pictures) -> LandmarkS
 
 def normalised_error(found_px: Float32[np.ndarray, "68 2"], true_px: Float32[np.ndarray, "68 2"]) -> float:
     """Mean distance over the outer-eye distance of the truth."""
-    eyes = float(np.linalg.norm(true_px[RIGHT_OUTER_EYE] - true_px[LEFT_OUTER_EYE]))
-    return float(np.linalg.norm(found_px - true_px, axis=-1).mean()) / max(eyes, 1e-6)
+    return float(np.linalg.norm(found_px - true_px, axis=-1).mean()) / max(outer_eye_distance(true_px), 1e-6)
 
 
 def _jittered(

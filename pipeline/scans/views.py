@@ -10,7 +10,7 @@ from PIL import Image
 
 from evaluation.scan_distance import face_frame
 from ops.errors import ConfigurationError
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import OUTER_EYES, outer_eye_distance
 from ops.geometry.mesh import Mesh
 from ops.registration.scan_views import ViewSettings, draw_view, texture_colours
 from pipeline.scans.scan_folder import ScanFolder
@@ -61,8 +61,8 @@ def upright(mesh: Mesh, landmarks: np.ndarray) -> tuple[Mesh, float, np.ndarray]
     """A scan turned to look along +z with y up, and the extent and centre of a view of its face."""
     frame = face_frame(landmarks)
     turned = landmarks @ frame.T
-    eyes = float(np.linalg.norm(turned[RIGHT_OUTER_EYE] - turned[LEFT_OUTER_EYE]))
-    centre = (turned[RIGHT_OUTER_EYE] + turned[LEFT_OUTER_EYE]) / 2 - DOWN_IN_EYES * eyes * np.array([0.0, 1.0, 0.0])
+    eyes = outer_eye_distance(turned)
+    centre = turned[list(OUTER_EYES)].mean(0) - DOWN_IN_EYES * eyes * np.array([0.0, 1.0, 0.0])
     return Mesh(mesh.vertices @ frame.T, mesh.triangles), EXTENT_IN_EYES * eyes, centre
 
 

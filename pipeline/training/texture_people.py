@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ops.face.landmark_parts import LEFT_OUTER_EYE, RIGHT_OUTER_EYE
+from ops.face.landmark_parts import outer_eye_distance
 from ops.face.morphable_model import MorphableModel
 from ops.files.photo import decode_png
 from ops.geometry.camera import camera_from_vector
@@ -290,8 +290,7 @@ def draw_of(identity_id: str) -> float:
 
 def eye_distance_px(frame: Row) -> float:
     """Distance of the outer eye corners of a fitted frame in the photo."""
-    points = np.array(frame["landmarks_px"]).reshape(68, 2)
-    return float(np.linalg.norm(points[RIGHT_OUTER_EYE] - points[LEFT_OUTER_EYE]))
+    return outer_eye_distance(np.array(frame["landmarks_px"]).reshape(68, 2))
 
 
 def pack_seen(seen: SeenTexture) -> dict[str, bytes]:
