@@ -153,14 +153,28 @@ def blocks_of(counts: Mapping[int, int]) -> list[list[int]]:
 
 
 def iterate(
-    ray: Any, folder: Storage, models: LearningModels, blocks: Sequence[Sequence[int]], iterations: int, say: Say
+    ray: Any,
+    folder: Storage,
+    models: LearningModels,
+    learner: TextureLearner,
+    blocks: Sequence[Sequence[int]],
+    iterations: int,
+    say: Say,
 ) -> tuple[LearnedTexture, list[Progress]]:
     """Learn from the people in a folder; iterations that are there are kept.
+
+    Args:
+        ray: a session of Ray.
+        folder: of the people.
+        models: for the workers.
+        learner: that of the models.
+        blocks: see `blocks_of`.
+        iterations: how many.
+        say: receives a line per iteration.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    learner = models.learner()
     done = max((number for number in range(1, iterations + 1) if folder.exists(model_file(number))), default=0)
     progress = _read_progress(folder, done) if done else []
     for iteration in range(done + 1, iterations + 1):

@@ -219,12 +219,12 @@ class _Learning:
             self.say(f"round {number} of {config.rounds}: learn from {count} people")
             models = LearningModels(bundle=self.bundle, fitted=fitted, side=config.side, modes=config.modes)
             blocks = blocks_of(used_by_shard(folder, run))
-            learned, progress = iterate(self.ray, folder, models, blocks, config.iterations, self.say)
+            learner = models.learner()
+            learned, progress = iterate(self.ray, folder, models, learner, blocks, config.iterations, self.say)
             about = {"people": count, "round": number, "fingerprint": digest, "prior": self.bundle.name}
             place = self.root if number == config.rounds else folder
             shape = load_shape(self.bundle.shape)
             if config.local_modes:
-                learner = models.learner()
                 windows = face_windows(shape, learner.atlas)
                 local = localised(learned.modes, windows, learner.mirroring, learner.metric(), config.local_modes)
                 learned = learned._replace(modes=local.modes)
